@@ -1,0 +1,132 @@
+"""Strict, frozen configuration: recipe < file < `--set`; unknown keys are refused at every depth with the nearest name."""
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from hvd.errors import UsageError
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, no unknown fields, no NaN or infinity."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def resolved(self) -> dict[str, Any]:
+        """All fields as plain JSON values, defaults written out: what enters a key."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def with_(self, **changes: Any) -> Self:
+        """A validated copy with some fields replaced."""
+        return type(self).model_validate({**dict(self), **changes})
+
+
+C = TypeVar("C", bound=Config)
+Tree = dict[str, Any]
+
+
+def parse(cls: type[C], tree: Mapping[str, Any]) -> C:
+    """Validate `tree` as `cls`.
+
+    Raises:
+        UsageError: naming the dotted path of the first wrong key and the nearest valid name.
+    """
+    try:
+        return cls.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        loc = _as_written(tree, [str(part) for part in first["loc"]])
+        where = ".".join(loc)
+        if first["type"] == "extra_forbidden":
+            raise UsageError(f"unknown option {where}", hint=_nearest(loc[-1], _names_beside(cls, loc[:-1]))) from None
+        raise UsageError(f"bad value for {where}", why=f"{first['msg']}, got {_shorten(first['input'])}") from None
+
+
+def _as_written(tree: Any, loc: list[str]) -> list[str]:
+    """The path in the user's words: without the tags that pydantic puts in for the members of a union."""
+    out = []
+    for place, name in enumerate(loc):
+        if isinstance(tree, Mapping) and name not in tree and place < len(loc) - 1:
+            continue
+        out.append(name)
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+    return out
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _names_beside(cls: type[BaseModel], loc: list[str]) -> list[str]:
+    """Field names of the nested config at `loc`."""
+    for name in loc:
+        nested = _config_in(cls.model_fields[name].annotation) if name in cls.model_fields else None
+        if nested is None:
+            return []
+        cls = nested
+    return list(cls.model_fields)
+
+
+def _config_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((c for c in map(_config_in, getattr(annotation, "__args__", ())) if c), None)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    valid = sorted(names)
+    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"valid: {', '.join(valid)}"
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+    """`base` with `over` laid on top, table by table; neither argument changes."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return out
+
+
+def read_toml(path: Path) -> Tree:
+    """A TOML file as a tree.
+
+    Raises:
+        UsageError: the file can't be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError("cannot read the config file", where=path, why=str(error)) from None
+
+
+def parse_set(assignments: Iterable[str]) -> Tree:
+    """`["pretrain.bev.weight=0.5"]` as a tree; values are JSON, or else plain strings.
+
+    Raises:
+        UsageError: an assignment without `=` or with an empty name.
+    """
+    tree: Tree = {}
+    for assignment in assignments:
+        dotted, equals, text = assignment.partition("=")
+        names = dotted.strip().split(".")
+        if not equals or not all(names):
+            raise UsageError(f"bad --set {assignment!r}", hint="write --set stage.key=value")
+        leaf: Any = _value(text.strip())
+        for name in reversed(names):
+            leaf = {name: leaf}
+        tree = merge(tree, leaf)
+    return tree
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text

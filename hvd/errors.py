@@ -1,0 +1,52 @@
+"""The error family: each class carries the exit code that the command line ends with (docs: faults, exit codes)."""
+
+
+class HvdError(Exception):
+    """Something the user can act on, said in one line: what, where, why, and what to do next."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: object = None, why: str = "", hint: str = "") -> None:
+        self.what, self.where, self.why, self.hint = what, where, why, hint
+        parts = [what if where is None else f"{what}: {where}"]
+        if why:
+            parts[0] += f" ({why})"
+        if hint:
+            parts.append(hint)
+        super().__init__("; ".join(parts))
+
+
+class UsageError(HvdError):
+    """A wrong option or config value."""
+
+    exit_code = 2
+
+
+class InputError(HvdError):
+    """Missing or malformed input data."""
+
+    exit_code = 3
+
+
+class CorruptError(HvdError):
+    """A stored artifact whose bytes are not the ones that were written."""
+
+    exit_code = 4
+
+
+class LockBusyError(HvdError):
+    """Another process holds what this one needs."""
+
+    exit_code = 5
+
+
+class ResourceError(HvdError):
+    """Out of disk, memory or device."""
+
+    exit_code = 6
+
+
+class CheckFailedError(HvdError):
+    """A check that the user asked for did not pass."""
+
+    exit_code = 7

@@ -1,0 +1,70 @@
+"""One console for people (stderr) and one for results (stdout): colours on a terminal, plain lines when piped."""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.markup import escape
+
+T = TypeVar("T")
+_PLAIN_INTERVAL_S = 10.0  # how often progress prints a line when nobody watches a terminal
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+_state = {"quiet": False}
+
+
+def configure(*, quiet: bool = False) -> None:
+    """Set the verbosity of the process."""
+    _state["quiet"] = quiet
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # a deprecation inside torchvision's own code
+
+
+def info(message: str) -> None:
+    """Print one line for people."""
+    if not _state["quiet"]:
+        _emit(escape(message))
+
+
+def warn(message: str) -> None:
+    """Print one warning, also when quiet."""
+    _emit(f"[yellow]warning:[/] {escape(message)}")
+
+
+def error(message: str) -> None:
+    """Print one error line."""
+    _emit(f"[red]error:[/] {escape(message)}")
+
+
+def _emit(markup: str) -> None:
+    try:
+        console.print(markup)
+    except BrokenPipeError:  # the reader of our stderr left: keep working, say no more
+        sys.stderr = open(os.devnull, "w")
+        console.file = sys.stderr
+
+
+def track(items: Iterable[T], label: str, total: int | None = None) -> Iterator[T]:
+    """Yield `items` with a progress bar on a terminal, and a plain line every ten seconds elsewhere."""
+    count = total if total is not None else len(items)  # type: ignore[arg-type]
+    if _state["quiet"]:
+        yield from items
+    elif console.is_terminal:
+        from rich.progress import track as rich_track
+
+        yield from rich_track(items, label, total=count, console=console)
+    else:
+        yield from _track_plain(items, label, count)
+
+
+def _track_plain(items: Iterable[T], label: str, total: int) -> Iterator[T]:
+    start = last = time.monotonic()
+    for done, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if done == total or now - last >= _PLAIN_INTERVAL_S:
+            last = now
+            info(f"{label}: {done}/{total} ({now - start:.0f} s)")
