@@ -1,0 +1,1 @@
+"""The artifact store: standard library only. Start at `cache.store`."""

@@ -1,0 +1,72 @@
+"""Durable file operations: each reaches the disk before it returns, and each has its failpoints."""
+
+import os
+import shutil
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from cache.failpoint import failpoint
+
+
+def write(path: Path, data: bytes, label: str) -> None:
+    """Write a file and flush it to the disk."""
+    failpoint(f"{label}.write")
+    half = len(data) // 2
+    with path.open("wb") as file:
+        file.write(data[:half])
+        file.flush()
+        failpoint(f"{label}.half")
+        file.write(data[half:])
+        file.flush()
+        failpoint(f"{label}.fsync")
+        os.fsync(file.fileno())
+
+
+def flush(path: Path, label: str) -> None:
+    """Flush a file or a folder's list of names to the disk."""
+    failpoint(f"{label}.fsync")
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def rename(source: Path, target: Path, label: str) -> None:
+    """Move `source` to `target` in one step, and flush the folder that now lists it."""
+    failpoint(f"{label}.rename")
+    source.rename(target)
+    flush(target.parent, f"{label}.parent")
+
+
+def make_folders(folder: Path, label: str) -> None:
+    """Create a folder with its parents; each new name is flushed, so that what is put inside can't be lost with it."""
+    missing = [path for path in (folder, *folder.parents) if not path.is_dir()]
+    for path in reversed(missing):
+        failpoint(f"{label}.mkdir")
+        path.mkdir(exist_ok=True)
+        flush(path.parent, f"{label}.mkdir")
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a tree; a name that is already gone, or that another process is deleting, is no error."""
+    while path.is_dir() and not path.is_symlink():
+        with suppress(FileNotFoundError):
+            shutil.rmtree(path)
+    path.unlink(missing_ok=True)
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; what disappears meanwhile counts as nothing."""
+    inside = path.rglob("*") if path.is_dir() else [path]
+    total = 0
+    for file in inside:
+        with suppress(FileNotFoundError):
+            total += file.lstat().st_size if not file.is_dir() else 0
+    return total
+
+
+def fresh_name(stem: str) -> str:
+    """A name that no other process or moment gives out."""
+    return f"{stem}-{os.getpid()}-{time.monotonic_ns()}"

@@ -1,0 +1,118 @@
+"""A stage's work in progress: a private folder that survives a crash, and its publication in one atomic step."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cache import artifact, content, disk, layout, lock, manifest
+from cache.artifact import Artifact
+from cache.errors import NoSpace, NotPublishable, free_bytes, translated
+from cache.key import key_of
+from cache.manifest import Manifest
+
+
+class Work:
+    """What `Store.claim` yields: the exclusive right to make one artifact.
+
+    Attributes:
+        stage, key: which artifact.
+        folder: what is put here will be published; what an interrupted run left is still here.
+        scratch: for checkpoints: survives a crash, never published, deleted at publication.
+        owner_waited: another process held the claim first.
+        artifact: set if the artifact exists: made by another process in the meantime, or published here.
+    """
+
+    def __init__(self, root: Path, stage: str, key: str, *, owner_waited: bool = False) -> None:
+        self.stage, self.key, self.owner_waited = stage, key, owner_waited
+        self._root, self._home = root, layout.work_of(root, stage, key)
+        self._target = layout.path_of(root, stage, key)
+        self.folder, self.scratch = self._home / "content", self._home / "scratch"
+        self.artifact = artifact.load(self._target)
+
+    def prepare(self, needs_bytes: int = 0) -> None:
+        """Make the folders, dropping what an interrupted publication left in them.
+
+        Raises:
+            NoSpace: less than `needs_bytes` free.
+            ReadOnly, StoreIO: the folders can't be made.
+        """
+        with translated(self._home, needs_bytes or None):
+            free = free_bytes(self._root)
+            if free < needs_bytes:
+                raise NoSpace(self._root, needs_bytes, free)
+            if self._target.exists():  # an artifact whose manifest was deleted does not exist
+                discard(self._root, self._target)
+            disk.make_folders(self.folder, "store.work")
+            disk.make_folders(self.scratch, "store.work")
+            self._unseal()
+
+    def clear(self) -> None:
+        """Delete what is in `folder` and `scratch`; raises as `prepare` does."""
+        with translated(self._home):
+            disk.remove(self._home)
+        self.prepare()
+
+    def publish(self, key_inputs: dict[str, Any], parents: list[dict[str, str]], details: dict[str, Any]) -> Artifact:
+        """Make `folder` the artifact, in one step; `folder` and `scratch` are gone afterwards.
+
+        `parents`: name, stage, key and digest of each artifact that went in; `details`: JSON types, no NaN.
+
+        Raises:
+            NotPublishable: `key_inputs` don't give this key, the artifact exists already, or `folder` holds
+                something else than files and folders.
+            NoSpace, ReadOnly, StoreIO: from the disk; the content stays for the next attempt.
+        """
+        if self.artifact is not None:
+            raise NotPublishable("the artifact exists already", self._target)
+        if key_of(key_inputs) != self.key:
+            raise NotPublishable("the key is not that of its inputs", self._target)
+        if not all(map(manifest.is_parent, parents)):
+            raise NotPublishable("each parent needs name, stage, key and digest", self._target)
+        with translated(self.folder):
+            try:
+                sealed = self._seal_and_move(key_inputs, parents, details)
+            finally:
+                self._unseal()
+            self.artifact = Artifact(self._target, manifest.parse(sealed, self._target / manifest.NAME))
+            disk.remove(self._home)
+        return self.artifact
+
+    def _seal_and_move(
+        self, key_inputs: dict[str, Any], parents: list[dict[str, str]], details: dict[str, Any]
+    ) -> bytes:
+        """Returns the manifest's bytes."""
+        entries = content.seal(self.folder)
+        listing = content.to_bytes(entries)
+        disk.write(self.folder / content.NAME, listing, "store.files")
+        with lock.exclusive(self._root / layout.LOCK):
+            sealed = Manifest(
+                stage=self.stage,
+                key=self.key,
+                digest=content.digest_of(listing),
+                sequence=1 + max((a.sequence for a in artifact.scan(self._root) if isinstance(a, Artifact)), default=0),
+                size_bytes=sum(entry.size for entry in entries.values()),
+                file_count=len(entries),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+                key_inputs=key_inputs,
+                parents=tuple(parents),
+                details=details,
+            ).to_bytes()
+            disk.write(self.folder / manifest.NAME, sealed, "store.manifest")
+            disk.flush(self.folder, "store.content")
+            disk.make_folders(self._target.parent, "store.target")
+            disk.rename(self.folder, self._target, "store.artifact")
+        return sealed
+
+    def _unseal(self) -> None:
+        for name in content.RESERVED:
+            disk.remove(self.folder / name)
+
+
+def discard(root: Path, path: Path) -> None:
+    """Make a folder of the store vanish in one step, and then delete it; raises ReadOnly, StoreIO."""
+    trash = root / layout.TRASH
+    with translated(path):
+        disk.make_folders(trash, "store.trash")
+        gone = trash / disk.fresh_name(path.name[:16])
+        disk.rename(path, gone, "store.trash")
+        disk.remove(gone)

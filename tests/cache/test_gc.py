@@ -1,0 +1,142 @@
+"""Garbage collection: what stays."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cache import gc, manifest
+from cache.errors import NotFound
+from cache.store import Store
+
+LATER = datetime.now(UTC) + timedelta(days=30)
+DAY_S = 86400.0
+READ = """
+import sys, pathlib, cache.store
+with cache.store.Store(pathlib.Path(sys.argv[1])).resolve(sys.argv[2]).reading():
+    print("reading", flush=True)
+    sys.stdin.readline()
+"""
+WORK = """
+import sys, pathlib, cache.store
+with cache.store.Store(pathlib.Path(sys.argv[1])).claim("prep", sys.argv[2]) as work:
+    (work.scratch / "checkpoint").write_text("5")
+    print("working", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def collect_old(store: Store, **options: object) -> gc.Collected:
+    return gc.collect(store, gc.plan(store, older_than_s=7 * DAY_S, now=LATER, **options))
+
+
+def test_plan_changes_nothing_and_young_artifacts_stay(store: Store, publish) -> None:
+    made = [publish(number) for number in range(3)]
+    assert gc.plan(store) == gc.plan(store, older_than_s=DAY_S) == []
+    items = gc.plan(store, older_than_s=7 * DAY_S, now=LATER)
+    assert {item.path for item in items} == {item.path for item in made}
+    assert {(item.kind, item.size_bytes) for item in items} == {("artifact", made[0].size_bytes)}
+    assert store.artifacts() == made
+
+
+def test_old_artifacts_go(store: Store, publish) -> None:
+    publish()
+    done = collect_old(store)
+    assert (len(done.removed), done.kept) == (1, ())
+    assert store.artifacts() == []
+    assert list((store.root / ".trash").iterdir()) == []
+
+
+def test_pinned_and_kept_artifacts_stay_with_their_ancestors(store: Store, publish) -> None:
+    grandparent = publish(0)
+    parent = publish(1, parents=(grandparent,))
+    child = publish(2, parents=(parent,))
+    kept, loose = publish(3), publish(4, parents=(parent,))
+    store.pin(child.key)
+    assert [item.path for item in collect_old(store, keep=[kept.key]).removed] == [loose.path]
+    assert store.artifacts() == [grandparent, parent, child, kept]
+    store.unpin(child.key)
+    assert len(collect_old(store, keep=[parent.key]).removed) == 2
+    assert store.artifacts() == [grandparent, parent]
+
+
+def test_what_is_pinned_after_the_plan_stays(store: Store, publish) -> None:
+    made = publish()
+    items = gc.plan(store, older_than_s=0, now=LATER)
+    store.pin(made.key)
+    assert gc.collect(store, items).kept == ((items[0], "is pinned"),)
+
+
+def test_artifact_being_read_stays(store: Store, publish, python) -> None:
+    read, loose = publish(0), publish(1)
+    reader = python(READ, store.root, read.key)
+    assert reader.stdout.readline() == "reading\n"
+    done = collect_old(store)
+    assert [item.path for item in done.removed] == [loose.path]
+    assert [reason for _, reason in done.kept] == ["is in use"]
+    assert read.verify(full=True) == []
+
+
+def test_work_in_progress_stays_until_its_owner_is_dead(store: Store, python) -> None:
+    key = "ab" * 32
+    worker = python(WORK, store.root, key)
+    assert worker.stdout.readline() == "working\n"
+    assert [reason for _, reason in collect_old(store).kept] == ["is in use"]
+    worker.kill()
+    worker.wait()
+    assert gc.plan(store) == []  # a checkpoint is worth keeping
+    done = collect_old(store)
+    assert [(item.kind, item.size_bytes) for item in done.removed] == [("work", 1)]
+    assert not list((store.root / ".work" / "prep").iterdir())
+
+
+def test_clock_set_back_deletes_nothing(store: Store, publish) -> None:
+    publish()
+    assert gc.plan(store, older_than_s=1, now=LATER - timedelta(days=4000)) == []
+
+
+def test_left_overs_go_at_any_age(store: Store, publish) -> None:
+    made, headless = publish(0), publish(1)
+    (headless.path / manifest.NAME).unlink()
+    (store.root / ".trash").mkdir()
+    (store.root / ".trash" / "x").write_text("abc")
+    finished = store.root / ".work" / "prep" / made.key / "scratch"
+    finished.mkdir(parents=True)
+    items = gc.plan(store)
+    assert sorted((item.kind, item.size_bytes > 0) for item in items) == [
+        ("remains", True),
+        ("trash", True),
+        ("work", False),
+    ]
+    assert gc.collect(store, items).kept == ()
+    assert gc.plan(store) == []
+    assert store.artifacts() == [made]
+    assert not headless.path.exists()
+
+
+def test_damaged_artifacts_go_only_when_asked(store: Store, publish) -> None:
+    made = publish()
+    (made.path / manifest.NAME).write_text("{}")
+    assert collect_old(store).removed == ()
+    store_root_pins = store.root / ".pins"
+    store_root_pins.mkdir()
+    (store_root_pins / made.key).touch()
+    assert gc.plan(store, damaged=True) == []
+    store.unpin(made.key)
+    assert [item.kind for item in collect_old(store, damaged=True).removed] == ["damaged"]
+    assert store.damaged() == []
+    assert not made.path.exists()
+
+
+def test_reader_that_comes_too_late_is_told(store: Store, publish) -> None:
+    made = publish()
+    collect_old(store)
+    with pytest.raises(NotFound), made.reading():
+        pass
+
+
+def test_read_only_store_is_reported_not_raised(read_only_store: Store) -> None:
+    done = collect_old(read_only_store)
+    assert done.removed == ()
+    assert "no permission" in done.kept[0][1]
+    assert str(Path(read_only_store.root)) in done.kept[0][1]
