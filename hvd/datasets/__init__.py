@@ -1,0 +1,1 @@
+"""Readers, label maps, splits, augmentation and the prepared-data schema."""

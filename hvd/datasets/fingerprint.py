@@ -1,0 +1,102 @@
+"""What identifies a data set on disk, and whether it looks like one at all; both without the devkit.
+
+Frames and labels have fingerprints of their own: nothing about labels can reach the key of a pre-training stage.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal
+
+from hvd.datasets.splits import SPLITS_FILE
+from hvd.errors import InputError
+
+Kind = Literal["nuscenes", "semkitti"]
+Part = Literal["frames", "labels"]
+
+_TABLES: dict[Part, tuple[str, ...]] = {
+    "frames": ("scene", "sample", "sample_data", "sensor", "calibrated_sensor", "ego_pose"),
+    "labels": ("category", "lidarseg"),
+}
+
+
+def check_layout(root: Path, kind: Kind, version: str | None) -> None:
+    """Look for the files that a data set must have, before anything is read.
+
+    Raises:
+        InputError: naming the first that is missing and what was looked for.
+    """
+    if not root.is_dir():
+        raise InputError(f"no {kind} data set", where=root, why="no such folder")
+    if kind == "semkitti":
+        if next(root.glob("sequences/*/velodyne/*.bin"), None) is None:
+            raise InputError("no semkitti data set", where=root, why="looked for sequences/NN/velodyne/*.bin")
+        return
+    if not version or not (root / version).is_dir():
+        raise InputError("no nuscenes data set", where=root, why=f"looked for the folder {version}")
+    for table in _TABLES["frames"]:
+        if not (root / version / f"{table}.json").is_file():
+            raise InputError("missing table", where=root / version / f"{table}.json")
+    if not (root / "samples").is_dir():
+        raise InputError("no nuscenes data set", where=root, why="looked for the folder samples")
+
+
+def fingerprint(root: Path, kind: Kind, version: str | None, part: Part = "frames", *, contents: bool = False) -> str:
+    """The SHA-256 (hex) that stands for the data set in a key.
+
+    Made of the hashes of the tables that are read, and of the sorted relative paths and sizes of the sensor files, or
+    with `contents` of their hashes too. Labels, and the tables about them, are a part of their own.
+
+    Raises:
+        InputError: the layout is wrong or a file can't be read.
+    """
+    check_layout(root, kind, version)
+    tables = [root / SPLITS_FILE] if part == "frames" else []
+    if kind == "nuscenes":
+        tables += [root / str(version) / f"{name}.json" for name in _TABLES[part]]
+    summary = {
+        "kind": kind,
+        "version": version,
+        "part": part,
+        "tables": {path.relative_to(root).as_posix(): _sha256(path) for path in tables if path.is_file()},
+        "files": [_describe(root, path, contents) for path in _sensor_files(root, kind, version, part)],
+    }
+    return hashlib.sha256(json.dumps(summary, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def _sensor_files(root: Path, kind: Kind, version: str | None, part: Part) -> Iterable[Path]:
+    if kind == "nuscenes":
+        return _walk(root / "samples" if part == "frames" else root / "lidarseg" / str(version))
+    folder = "velodyne" if part == "frames" else "labels"
+    sequences = sorted((root / "sequences").iterdir())
+    return (path for sequence in sequences for path in _walk(sequence / folder))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All files below a folder, sorted; none if there is no such folder."""
+    for parent, folders, files in os.walk(folder, followlinks=True):
+        folders.sort()
+        yield from (Path(parent, name) for name in sorted(files))
+
+
+def _describe(root: Path, path: Path, contents: bool) -> list[str | int]:
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise InputError("cannot read", where=path, why=error.strerror or str(error)) from None
+    return [path.relative_to(root).as_posix(), size, *([_sha256(path)] if contents else [])]
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError("cannot read", where=path, why=error.strerror or str(error)) from None
+
+
+def has_labels(root: Path, kind: Kind, version: str | None) -> bool:
+    """Whether the data set brings any label file."""
+    return next(iter(_sensor_files(root, kind, version, "labels")), None) is not None

@@ -1,0 +1,111 @@
+"""Labelled samples for fine-tuning and evaluation: prepared points and raw labels in, voxels with classes out.
+
+Letters: V voxels, P points.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hvd.datasets import augment
+from hvd.datasets.labels import IGNORED, LabelMap
+from hvd.datasets.prepared import Frames, Labels
+from hvd.datasets.voxels import collate, voxelize
+from hvd.errors import InputError
+from hvd.geometry.se3 import transform
+from hvd.training.seeding import numpy_generator
+
+
+@dataclass(frozen=True)
+class VoxelBatch:
+    """Voxels of several frames; `label` is 0..C-1, or 255 where no point says."""
+
+    tokens: tuple[str, ...]
+    feature: Tensor  # (V, 1) f32 mean intensity
+    coords: Tensor  # (V, 4) i32 batch, x, y, z >= 0
+    point_voxel: Tensor  # (P,) i64, -1 for points that are not finite
+    label: Tensor  # (V,) i64
+
+    @property
+    def batch_size(self) -> int:
+        """Number of frames."""
+        return len(self.tokens)
+
+    def to(self, device: torch.device) -> Self:
+        """The same batch with its tensors on `device`."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return type(self)(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
+
+
+class SegmentationData:
+    """Random access to labelled voxels: (frame, draw) decides every bit.
+
+    Args:
+        frames, labels: folders of prepared parts; without labels every voxel is ignored.
+        classes: the data set's label map.
+    """
+
+    def __init__(self, frames: Path, labels: Path | None, classes: LabelMap, voxel_size_m: float) -> None:
+        self.frames = Frames(frames)
+        self.labels = None if labels is None else Labels(labels)
+        self.classes, self.voxel_size_m = classes, voxel_size_m
+
+    def point_labels(self, index: int) -> NDArray[np.uint8]:
+        """Classes of a frame's points (P,), 255 = ignored."""
+        assert self.labels is not None, "opened without labels"
+        return self.classes.map(self.labels[index])
+
+    def batch(
+        self,
+        indices: Sequence[int],
+        augmentation: augment.PointAugmentation | None = None,
+        seed: tuple[int, int] = (0, 0),
+    ) -> VoxelBatch:
+        """The voxels of frames `indices`, augmented as `seed` = (seed, draw) decides."""
+        samples, labels, tokens = [], [], []
+        for place, index in enumerate(indices):
+            frame = self.frames.frame(index)
+            points = frame.point[:, :3].astype(np.float64)
+            if augmentation is not None:
+                rng = numpy_generator(seed[0], "finetune", seed[1], place)
+                points = transform(augment.draw_point_matrix(augmentation, rng), points)
+            voxels = voxelize(points, frame.point[:, 3], self.voxel_size_m)
+            if augmentation is not None and len(voxels.coords) == 0:
+                raise InputError("a labelled frame has no finite point", where=frame.token, hint="shift --label-offset")
+            samples.append(voxels)
+            tokens.append(frame.token)
+            labels.append(self._voxel_labels(index, voxels.point_voxel, len(voxels.coords)))
+        batch = collate(samples)
+        return VoxelBatch(
+            tokens=tuple(tokens),
+            feature=torch.from_numpy(batch.feature),
+            coords=torch.from_numpy(batch.coords),
+            point_voxel=torch.from_numpy(batch.point_voxel),
+            label=torch.from_numpy(np.concatenate(labels)),
+        )
+
+    def _voxel_labels(self, index: int, point_voxel: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+        if self.labels is None:
+            return np.full(count, IGNORED, np.int64)
+        return majority(self.point_labels(index), point_voxel, count, len(self.classes.names))
+
+
+def majority(
+    labels: NDArray[np.uint8], point_voxel: NDArray[np.int64], num_voxels: int, num_classes: int
+) -> NDArray[np.int64]:
+    """The commonest class of each voxel's labelled points: (num_voxels,), 255 where none is labelled.
+
+    Args:
+        labels: (P,) 0..num_classes-1, or 255.
+        point_voxel: (P,) row of the voxel, or -1.
+    """
+    counted = (labels != IGNORED) & (point_voxel >= 0)
+    index = point_voxel[counted] * num_classes + labels[counted]
+    votes = np.bincount(index, minlength=num_voxels * num_classes).reshape(num_voxels, num_classes)
+    return np.where(votes.any(1), votes.argmax(1), IGNORED)
