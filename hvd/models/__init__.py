@@ -1,0 +1,1 @@
+"""Networks: teachers, students, depth, splat, heads."""
