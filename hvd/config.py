@@ -1,4 +1,4 @@
-"""Strict, frozen configuration: recipe < file < `--set`; unknown keys are refused at every depth with the nearest name."""
+"""Strict, frozen configuration: recipe < file < `--set`; an unknown key is refused, and the nearest name told."""
 
 import difflib
 import json

@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console
@@ -43,7 +44,7 @@ def _emit(markup: str) -> None:
     try:
         console.print(markup)
     except BrokenPipeError:  # the reader of our stderr left: keep working, say no more
-        sys.stderr = open(os.devnull, "w")
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  as long as the process
         console.file = sys.stderr
 
 

@@ -5,9 +5,9 @@ Points, lifted pixels and the BEV grid all live in the augmented LiDAR frame (me
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from hvd.geometry.occlusion import occluded
 from hvd.geometry.se3 import inverse, transform
 from hvd.training.seeding import numpy_generator
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,9 @@ class PretrainBatch:
 
     def to(self, device: torch.device) -> Self:
         """The same batch with its tensors on `device`."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return type(self)(**{k: v.to(device) if isinstance(v, Tensor) else v for k, v in values.items()})
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        moved: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,9 @@ class PretrainData:
         options = self.options
         with np.errstate(invalid="ignore"):  # points that are not finite compare as outside
             flat = (np.abs(points[:, :2]) < options.range_m).all(1)
-            inside: NDArray[np.bool_] = flat & (points[:, 2] >= options.z_min_m) & (points[:, 2] < options.z_max_m)
-        return inside & np.isfinite(points[:, 3])
+            high = (points[:, 2] >= options.z_min_m) & (points[:, 2] < options.z_max_m)
+        inside: NDArray[np.bool_] = flat & high & np.isfinite(points[:, 3])
+        return inside
 
     def _draw_images(self, cameras: int, width: int, height: int, rng: np.random.Generator) -> Floats:
         options = self.options
@@ -149,7 +151,7 @@ class PretrainData:
 
     def _warp(
         self, index: int, aug_from_image: Floats, width: int, height: int
-    ) -> tuple[NDArray[np.integer], NDArray[np.generic]]:
+    ) -> tuple[NDArray[np.integer[Any]], NDArray[np.generic]]:
         """Superpixels (K, H, W), and images (K, H, W, 3) or features (K, C, h, w), under the augmentation."""
         options = self.options
         segments, pixels = self.superpixels[index], self.pixels[index]
@@ -169,7 +171,7 @@ class _Sample:
     voxels: Voxels
     pairs: Pairs
     pair_voxel: NDArray[np.int64]
-    segments: NDArray[np.integer]
+    segments: NDArray[np.integer[Any]]
     pixels: NDArray[np.generic]
     aug_from_image: Floats
     aug_from_lidar: Floats

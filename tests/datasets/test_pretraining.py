@@ -29,8 +29,16 @@ def prepared(real_data, tmp_path_factory):
 
 def open_data(folder, points: PointAugmentation, images: ImageAugmentation | None) -> PretrainData:
     options = PretrainOptions(
-        height=224, width=416, voxel_size_m=VOXEL_M, range_m=51.2, z_min_m=-5, z_max_m=3, points=points, images=images, seed=3
-    )  # fmt: skip
+        height=224,
+        width=416,
+        voxel_size_m=VOXEL_M,
+        range_m=51.2,
+        z_min_m=-5,
+        z_max_m=3,
+        points=points,
+        images=images,
+        seed=3,
+    )
     return PretrainData(folder / "frames", folder / "superpixels", folder / "images", False, options)
 
 

@@ -1,0 +1,126 @@
+"""`hvd draw`: a prepared frame as a picture, the quickest look at whether geometry and data are right."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hvd import log
+from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit
+from hvd.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from cache.artifact import Artifact
+    from cache.store import Store
+    from hvd.datasets.prepared import Frame, Frames
+    from hvd.drawing import CameraPanel, Forward
+
+_SUFFIXES = (".png", ".jpg", ".jpeg")
+_FORWARD: "dict[str, Forward]" = {"nuscenes": "y", "semkitti": "x"}  # the LiDAR axis that points ahead
+
+
+def register(app: typer.Typer) -> None:
+    """Add `draw` to `app`."""
+    app.command()(draw)
+
+
+def draw(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: .png or .jpg.")],
+    key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Frames artifact; default: the newest.")] = None,
+    frame: Annotated[int, typer.Option(help="Number of the frame, from 0.")] = 0,
+    store: StorePath = DEFAULT_STORE,
+    json_: Json = False,
+) -> None:
+    """Draw a frame's points over its images, coloured by depth, and from above."""
+    from PIL import Image
+
+    from cache.store import Store
+    from hvd.datasets.prepared import Frames
+    from hvd.drawing import draw_frame
+
+    _check_target(out)
+    opened = Store(store)
+    item = find_frames(opened, key)
+    with item.reading():
+        frames = Frames(item.path)
+        if not 0 <= frame < len(frames):
+            raise UsageError(f"no frame {frame}", why=f"{item.key[:8]} has frames 0 to {len(frames) - 1}")
+        shown = frames.frame(frame)
+        panels = camera_panels(opened, item, frames, shown, frame)
+        title = f"{frames.attributes['dataset']}  {shown.scene}  frame {frame}  {shown.token}"
+        picture = draw_frame(title, shown.point, panels, _FORWARD[frames.attributes["dataset"]])
+    Image.fromarray(picture).save(out)
+    if json_:
+        emit({"path": str(out), "frames": item.key, "frame": frame, "token": shown.token, "pairs": len(shown.pairs)})
+    else:
+        log.info(f"{out}: frame {frame} of {item.key[:8]}, {len(shown.point)} points, {len(shown.pairs)} on images")
+
+
+def _check_target(out: Path) -> None:
+    if out.suffix.lower() not in _SUFFIXES:
+        raise UsageError("unknown kind of picture", where=out, hint=f"valid: {', '.join(_SUFFIXES)}")
+    if not out.parent.is_dir():
+        raise UsageError("no such folder", where=out.parent)
+
+
+def find_frames(store: "Store", key: str | None) -> "Artifact":
+    """The frames artifact of `key`, or the newest.
+
+    Raises:
+        UsageError: the key is of another stage.
+        InputError: there is none.
+    """
+    item = store.newest("frames") if key is None else store.resolve(key)
+    if item is None:
+        raise InputError("no frames artifact", where=store.root, hint="run: hvd prep nuscenes")
+    if item.stage != "frames":
+        raise UsageError(f"{item.key[:8]} is a {item.stage} artifact", hint="name a frames artifact: hvd ls frames")
+    return item
+
+
+def camera_panels(store: "Store", item: "Artifact", frames: "Frames", shown: "Frame", row: int) -> "list[CameraPanel]":
+    """Each camera's image and points, in the order of `arrange`; none if the data set has no cameras."""
+    from hvd.datasets.prepared import Arrays
+    from hvd.drawing import CameraPanel
+
+    if not len(shown.intrinsics):
+        return []
+    source = find_images(store, item)
+    with source.reading():
+        images = Arrays(source.path, "image")[row]
+    panels = []
+    for camera in arrange(shown):
+        mine = shown.pairs.camera == camera
+        panels.append(
+            CameraPanel(
+                name=frames.attributes["cameras"][camera],
+                image=images[camera],
+                original_size=tuple(frames.attributes["image_size"]),
+                uv=shown.pairs.uv[mine],
+                depth=shown.pairs.depth[mine],
+            )
+        )
+    return panels
+
+
+def find_images(store: "Store", item: "Artifact") -> "Artifact":
+    """The newest images of the very data that the frames `item` were made from.
+
+    Raises:
+        InputError: there are none.
+    """
+    data = item.key_inputs["inputs"]["data"]
+    found = store.newest("images", lambda images: bool(images.key_inputs["inputs"]["data"] == data))
+    if found is None:
+        raise InputError(f"no images of the data behind frames {item.key[:8]}", where=store.root, hint="run: hvd prep")
+    return found
+
+
+def arrange(shown: "Frame") -> list[int]:
+    """Camera numbers as they surround the car: those that look ahead, then those that look back, each left to right."""
+    import numpy as np
+
+    ahead, left = shown.ego_from_camera[:, :2, 2].T  # the optical axis; the ego frame has x ahead and y to the left
+    back = ahead < -1e-3
+    angle = np.arctan2(left, ahead)  # 0 ahead, positive to the left
+    return sorted(range(len(back)), key=lambda k: (back[k], angle[k] % (2 * np.pi) if back[k] else -angle[k]))

@@ -1,0 +1,128 @@
+"""Options that every stage command shares, and what they mean: recipe, store, runtime, data sources."""
+
+import functools
+import inspect
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvd import log
+
+if TYPE_CHECKING:
+    from cache.store import Store
+    from stages.plans import Source
+    from stages.recipes import Recipe
+    from stages.runner import Runner, Runtime
+
+StorePath = Annotated[Path, typer.Option("--store", envvar="HVD_STORE", help="Artifact store.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+DEFAULT_STORE = Path(".hvd")
+Root = Annotated[
+    Path | None, typer.Option("--root", help="Data set root; default: hvd.toml, environment, built-in world.")
+]
+Version = Annotated[str | None, typer.Option("--version", help="nuScenes version folder, for example v1.0-mini.")]
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options of every stage command."""
+
+    recipe: Annotated[
+        str | None, typer.Option(help="paper, mini or smoke; default: paper with a data root, else mini.")
+    ] = None
+    config: Annotated[Path | None, typer.Option(help="TOML file laid over the recipe.")] = None
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="stage.key=value, laid over the file; repeatable.")
+    ] = None
+    store: StorePath = DEFAULT_STORE
+    seed: Annotated[int | None, typer.Option(help="Seed of this command's training.")] = None
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto"
+    workers: Annotated[int, typer.Option(min=0, help="Worker processes for data.")] = 2
+    wait: Annotated[bool, typer.Option(help="Wait for another process that makes the same artifact.")] = True
+    json_: Json = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; do nothing.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False
+
+    def recipe_name(self, *sources: "Source") -> str:
+        """The recipe that was asked for; else `paper` with a data root and `mini` without."""
+        return self.recipe or ("paper" if any(source.root for source in sources) else "mini")
+
+    def load(self, *sources: "Source") -> "Recipe":
+        """The recipe with file and `--set` on top; says which, and where the data comes from."""
+        from stages.recipes import load
+
+        name = self.recipe_name(*sources)
+        log.info(f"recipe {name}; " + "; ".join(str(source) for source in sources))
+        return load(name, self.config, self.set_ or ())
+
+    def open_store(self) -> "Store":
+        """The artifact store."""
+        from cache.store import Store
+
+        return Store(self.store)
+
+    def runtime(self, *sources: "Source") -> "Runtime":
+        """Device, workers and waiting, as the stages take them."""
+        from stages.runner import Runtime
+
+        return Runtime(self.device, self.workers, self.wait, self.recipe_name(*sources))
+
+    def runner(self, *sources: "Source") -> "Runner":
+        """A runner over the store."""
+        from stages.runner import Runner
+
+        return Runner(self.open_store(), self.runtime(*sources))
+
+
+def stage_command(function: Callable[..., None]) -> Callable[..., None]:
+    """Give `function(common, **own)` the shared options beside its own."""
+    own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "common"]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    signature = inspect.signature(Common, eval_str=True)
+    shared = [p.replace(kind=keyword) for p in signature.parameters.values()]
+
+    @functools.wraps(function)
+    def command(**options: Any) -> None:
+        common = Common(**{f.name: options.pop(f.name) for f in fields(Common)})
+        log.configure(quiet=common.quiet)
+        function(common, **options)
+
+    merged = [p.replace(kind=keyword) for p in own] + shared
+    command.__signature__ = inspect.Signature(merged)  # type: ignore[attr-defined]  # what Typer reads
+    command.__annotations__ = {p.name: p.annotation for p in merged}
+    return command
+
+
+def find_source(dataset: str, root: Path | None, version: str | None) -> "Source":
+    """Where `dataset` lies: `--root`, else HVD_<DATASET>, else `[data]` in hvd.toml, else the built-in world.
+
+    Raises:
+        UsageError: an unknown data set.
+        InputError: a root that does not hold it.
+    """
+    from hvd.config import read_toml
+    from hvd.datasets.fingerprint import check_layout
+    from hvd.errors import UsageError
+    from stages.plans import Source
+
+    if dataset not in ("nuscenes", "semkitti"):
+        raise UsageError(f"unknown data set {dataset!r}", hint="valid: nuscenes, semkitti")
+    settings = Path("hvd.toml")
+    configured = read_toml(settings).get("data", {}) if settings.is_file() else {}
+    place = root or os.environ.get(f"HVD_{dataset.upper()}") or configured.get(dataset)
+    version = version or configured.get("version")
+    source = Source(dataset, Path(place).expanduser() if place else None, version)  # type: ignore[arg-type]
+    if source.root is not None:
+        check_layout(source.root, source.dataset, source.full_version)
+    return source
+
+
+def emit(value: object) -> None:
+    """Print `value` as JSON on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")

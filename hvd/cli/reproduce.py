@@ -1,0 +1,78 @@
+"""`hvd reproduce`: the whole job as one graph, ending in the table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvd import log
+from hvd.cli.options import Common, Version, emit, find_source, stage_command
+
+if TYPE_CHECKING:
+    from stages.runner import Outcome, Runner
+
+Folder = Annotated[Path | None, typer.Option(help="Root of the real data set; default: the built-in world.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add `reproduce` to `app`."""
+    app.command()(stage_command(reproduce))
+
+
+def reproduce(
+    common: Common,
+    nuscenes: Folder = None,
+    semkitti: Folder = None,
+    version: Version = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Stages to run side by side.")] = 2,
+    out: Annotated[Path | None, typer.Option("--out", help="Also copy the table into this folder.")] = None,
+) -> None:
+    """Pre-train, fine-tune and evaluate random init, IPV and IPV + BEV; print one table."""
+    from hvd.errors import UsageError
+    from stages.reproduce import reproduce as plan
+
+    sources = find_source("nuscenes", nuscenes, version), find_source("semkitti", semkitti, None)
+    if (sources[0].root is None) != (sources[1].root is None):
+        missing = next(source.dataset for source in sources if source.root is None)
+        raise UsageError("real data and the built-in world would be mixed", hint=f"pass --{missing} DIR too")
+    recipe = common.load(*sources)
+    if common.seed is not None:
+        recipe = recipe.with_(table=recipe.table.with_(pretrain_seed=common.seed))
+    runner = common.runner(*sources)
+    step = plan(recipe, *sources)
+    if common.dry_run:
+        from hvd.cli.run import show_plan
+
+        rows = runner.status((step,))
+        emit([row.as_dict() for row in rows]) if common.json_ else show_plan(rows)
+        return
+    runner.run_all((step,), jobs)
+    if out is not None:
+        runner.copy(step, out)
+    _finish(common, runner, runner.done[step])
+
+
+def _finish(common: Common, runner: "Runner", table: "Outcome") -> None:
+    states = [outcome.state for outcome in runner.done.values()]
+    log.info(f"{states.count('run')} stages run, {states.count('hit')} found; table: {table.artifact.path}")
+    if common.json_:
+        emit({**table.as_dict(), "artifacts": [outcome.as_dict() for outcome in runner.done.values()]})
+    else:
+        _print_table(table.artifact.path)
+
+
+def _print_table(folder: Path) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from stages.table import grid, load_cells, show
+
+    cells: list[dict[str, Any]] = load_cells(folder)
+    columns, rows = grid(cells)
+    table = Table("mIoU, %", *columns, caption="mean (every fine-tuning seed); one pre-training seed")
+    for row, values in rows.items():
+        table.add_row(row, *(show(values.get(column, [])) for column in columns))
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120
+    console.print(table)

@@ -1,0 +1,210 @@
+"""`hvd prep | pretrain | finetune | eval | export`: one short function each, from options to steps to a summary."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from hvd import log
+from hvd.cli.options import Common, Root, Version, emit, find_source, stage_command
+from hvd.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from stages.graph import Node, Step, Stored
+    from stages.plans import Source
+    from stages.runner import Runner
+
+Split = Annotated[str | None, typer.Option(help="train, val or all.")]
+From = Annotated[
+    str | None, typer.Option("--from", help="Artifact key, weights file, or scratch; default: the newest.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the stage commands to `app`."""
+    app.command()(stage_command(prep))
+    app.command()(stage_command(pretrain))
+    app.command()(stage_command(finetune))
+    app.command(name="eval")(stage_command(evaluate))
+    app.command()(stage_command(export))
+
+
+def prep(
+    common: Common,
+    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    root: Root = None,
+    version: Version = None,
+) -> None:
+    """Prepare a data set: projections, labels, images, superpixels, teacher features."""
+    from hvd.datasets.fingerprint import has_labels
+    from stages import plans
+
+    source = find_source(dataset, root, version)
+    labelled = source.root is None or has_labels(source.root, source.dataset, source.full_version)
+    if not labelled:
+        log.warn(f"{source} has no labels: preparing the rest")
+    execute(common, plans.prep(common.load(source), source, labelled), source)
+
+
+def pretrain(
+    common: Common,
+    views: Annotated[str | None, typer.Option(help="ipv, bev or ipv,bev.")] = None,
+    dataset: Annotated[str, typer.Option(help="Data set with cameras.")] = "nuscenes",
+    root: Root = None,
+    version: Version = None,
+) -> None:
+    """Distil the frozen image network into a LiDAR student, without labels."""
+    from stages import plans
+
+    source = find_source(dataset, root, version)
+    if source.dataset != "nuscenes":
+        raise UsageError(f"pre-training needs cameras, and {dataset} is read without", hint="use --dataset nuscenes")
+    recipe = common.load(source)
+    changes = {"views": views, "seed": common.seed}
+    config = recipe.pretrain.with_(**{k: v for k, v in changes.items() if v is not None})
+    execute(common, (plans.pretrain(recipe, source, config),), source)
+
+
+def finetune(
+    common: Common,
+    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    labels: Annotated[str | None, typer.Option(help="Labelled share or count: 1%, 12-frames.")] = None,
+    label_offset: Annotated[int | None, typer.Option(help="Shift of the labelled items.")] = None,
+    linear_probe: Annotated[bool, typer.Option("--linear-probe", help="Train the head alone.")] = False,
+    from_: From = None,
+    split: Split = None,
+    root: Root = None,
+    version: Version = None,
+) -> None:
+    """Fine-tune for semantic segmentation with few labels."""
+    from hvd.datasets.splits import LabelBudget
+    from stages import plans
+
+    if labels is not None:
+        LabelBudget.parse(labels)  # before anything is read
+    source = find_source(dataset, root, version)
+    recipe = common.load(source)
+    base = getattr(recipe.probe if linear_probe else recipe.finetune, source.dataset)
+    changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
+    config = base.with_(**{k: v for k, v in changes.items() if v is not None})
+    runner = common.runner(source)
+    student = None if from_ == "scratch" else find_student(runner, from_, source)
+    execute(common, (plans.finetune(recipe, source, config, student),), source, runner)
+
+
+def evaluate(
+    common: Common,
+    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    from_: From = None,
+    split: Split = None,
+    predictions: Annotated[bool, typer.Option("--predictions", help="Write files in the benchmark's layout.")] = False,
+    root: Root = None,
+    version: Version = None,
+) -> None:
+    """Evaluate a fine-tuned model: mIoU as the benchmark defines it, per class and by range."""
+    from stages import plans
+
+    source = find_source(dataset, root, version)
+    recipe = common.load(source)
+    changes = {"split": split, "predictions": predictions or None}
+    config = recipe.eval.with_(dataset=source.dataset, **{k: v for k, v in changes.items() if v is not None})
+    runner = common.runner(source)
+    model = find_model(runner, from_, source)
+    execute(common, (plans.evaluate(recipe, source, config, model),), source, runner)
+
+
+def export(
+    common: Common,
+    what: Annotated[str, typer.Argument(help="student (weights) or features (HDF5)")] = "student",
+    from_: From = None,
+    dataset: Annotated[str, typer.Option(help="For features: nuscenes or semkitti.")] = "nuscenes",
+    split: Split = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also copy the result into this folder.")] = None,
+    root: Root = None,
+    version: Version = None,
+) -> None:
+    """Export the student as safetensors with a model card, or its per-point features as HDF5."""
+    from stages import plans
+
+    if what not in ("student", "features"):
+        raise UsageError(f"cannot export {what!r}", hint="valid: student, features")
+    source = find_source(dataset, root, version)
+    recipe = common.load(source)
+    runner = common.runner(source)
+    student = find_student(runner, from_, source)
+    if what == "student":
+        step = plans.export(recipe, student)
+    else:
+        config = recipe.export_features.with_(dataset=source.dataset, split=split or recipe.export_features.split)
+        step = plans.export_features(recipe, source, config, student)
+    execute(common, (step,), source, runner)
+    if out is not None and not common.dry_run:
+        runner.copy(step, out)
+        log.info(f"copied to {out}")
+
+
+def find_student(runner: "Runner", given: str | None, source: "Source") -> "Node":
+    """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe.
+
+    Raises:
+        InputError: there is none, or it would mix real data and the built-in world unasked.
+    """
+    from stages.graph import File
+
+    if given is not None and (Path(given).exists() or "/" in given or "." in given):
+        if not Path(given).is_file():
+            raise InputError("no such weights file", where=given)
+        return File(Path(given))
+    return _stored(runner, "pretrain", given, source, hint="run: hvd pretrain")
+
+
+def find_model(runner: "Runner", given: str | None, source: "Source") -> "Stored":
+    """The fine-tuned model named by `given`, or the newest one of the data set and recipe; raises as `find_student`."""
+    hint = f"run: hvd finetune {source.dataset}"
+    return _stored(runner, "finetune", given, source, hint=hint, dataset=source.dataset)
+
+
+def _stored(
+    runner: "Runner", stage: str, given: str | None, source: "Source", hint: str, dataset: str | None = None
+) -> "Stored":
+    from stages.graph import Stored
+
+    found = runner.choose(stage, given, dataset)
+    if found is None:
+        raise InputError(f"no {stage} artifact of recipe {runner.runtime.recipe} in the store", hint=hint)
+    if given is None:
+        log.info(f"from the newest: {stage} {found.key[:8]}")
+        runner.refuse_mixing(found, str(source.root) if source.root else None)
+    return Stored(found.stage, found.key)
+
+
+def execute(common: Common, steps: Sequence["Step"], source: "Source", runner: "Runner | None" = None) -> None:
+    """Run `steps`, or show what they would do, and print the outcome of the last."""
+    runner = runner or common.runner(source)
+    if common.dry_run:
+        rows = runner.status(tuple(steps))
+        emit([row.as_dict() for row in rows]) if common.json_ else show_plan(rows)
+        return
+    for step in steps:
+        outcome = runner.run(step)
+        if not common.json_:
+            say(outcome)
+    if common.json_:
+        emit({**outcome.as_dict(), "artifacts": [o.as_dict() for o in runner.done.values()]})
+
+
+def say(outcome: Any) -> None:
+    """One line about an artifact, and its figures."""
+    artifact = outcome.artifact
+    done = "found" if outcome.state == "hit" else f"made in {outcome.seconds:.1f} s"
+    log.info(f"{artifact.stage} {artifact.key[:8]}: {done}, {artifact.path}")
+    for name, value in artifact.details["metrics"].items():
+        if artifact.stage in ("eval", "finetune", "pretrain"):
+            log.info(f"  {name}: {value}")
+
+
+def show_plan(rows: Sequence[Any]) -> None:
+    """What each step would do, and why."""
+    for row in rows:
+        log.info(f"{row.state:<6} {row.step.stage.name:<12} {(row.key or '')[:8]:<8} {row.reason}")

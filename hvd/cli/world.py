@@ -1,0 +1,76 @@
+"""`hvd world`: write the built-in world to a folder, or prove that it is no toy."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from hvd import log
+from hvd.cli.options import Common, emit, stage_command
+
+if TYPE_CHECKING:
+    from stages.recipes import Recipe
+    from stages.runner import Runner
+
+
+def register(app: typer.Typer) -> None:
+    """Add `world` to `app`."""
+    app.command()(stage_command(world))
+
+
+def world(
+    common: Common,
+    out: Annotated[Path | None, typer.Option("--out", help="Copy both data sets into this folder.")] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Check that no class can be read off a single cue.")] = False,
+) -> None:
+    """Make the built-in world: procedural streets in the formats of nuScenes and SemanticKITTI."""
+    from stages import plans
+    from stages.plans import Source
+
+    sources = Source("nuscenes"), Source("semkitti")
+    recipe = common.load(*sources)
+    runner = common.runner()
+    steps = {source.dataset: plans.world(recipe, source) for source in sources}
+    if common.dry_run:
+        from hvd.cli.run import show_plan
+
+        show_plan(runner.status(tuple(steps.values())))
+        return
+    for name, step in steps.items():
+        outcome = runner.run(step)
+        log.info(f"{name}: {outcome.artifact.path}")
+        if out is not None:
+            runner.copy(step, out / name)
+            log.info(f"copied to {out / name}")
+    if audit:
+        check(common, runner, recipe)
+    elif common.json_:
+        emit({"artifacts": [outcome.as_dict() for outcome in runner.done.values()]})
+
+
+def check(common: Common, runner: "Runner", recipe: "Recipe") -> None:
+    """Measure what single cues give away, and whether a student with all labels learns every class.
+
+    Raises:
+        CheckFailedError: a figure misses its limit.
+    """
+    from hvd.cli.tables import print_table
+    from hvd.errors import CheckFailedError
+    from hvd.world.audit import audit, learnable
+    from stages import plans
+    from stages.plans import Source
+    from stages.recipes import full_labels
+
+    source = Source("nuscenes")
+    world = runner.done[plans.world(recipe, source)].artifact
+    rows = audit(world.path, seed=0)
+    model = plans.finetune(recipe, source, full_labels(recipe), None)
+    scored = runner.run(plans.evaluate(recipe, source, recipe.eval, model)).artifact
+    rows += learnable(scored.path / "metrics.json")
+    if common.json_:
+        emit([row._asdict() for row in rows])
+    else:
+        lines = [(row.name, f"{row.value:.1f}", f"{row.limit:.1f}", "ok" if row.ok else "FAIL") for row in rows]
+        print_table(("figure", "value", "limit", ""), lines)
+    if failed := [row.name for row in rows if not row.ok]:
+        raise CheckFailedError(f"the built-in world fails its audit: {', '.join(failed)}")

@@ -1,0 +1,208 @@
+"""Pictures of a frame: its points over its camera images, coloured by depth, and from above, coloured by height.
+
+Pure functions from arrays to RGB arrays (H, W, 3) uint8; lengths in metres. M: points of an image, P: of the frame.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvd.geometry.camera import resize, warp
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+Rgb = NDArray[np.uint8]
+Forward = Literal["x", "y"]
+
+PANEL_WIDTH = 640  # pixels of one camera image in the picture
+_BACKGROUND = (18, 18, 22)
+_INK = (235, 235, 235)
+_FAINT = (72, 72, 80)
+_TEXT_PX = 18
+_STRIP_PX = 44  # height of the title and of a legend
+_GAP_PX = 6
+_VIEW_M = 55.0  # half the width of the view from above
+_RINGS_M = (10, 20, 30, 40, 50)
+
+
+@dataclass(frozen=True)
+class CameraPanel:
+    """One camera: its image at any size, and where points fall on the original one."""
+
+    name: str
+    image: Rgb  # (H, W, 3)
+    original_size: tuple[int, int]  # width, height in pixels
+    uv: NDArray[Any]  # (M, 2) pixels of the original image
+    depth: NDArray[Any]  # (M,) metres
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How values become colours, and which of them the legend names."""
+
+    label: str
+    colours: str  # one of matplotlib's perceptually uniform maps
+    ends: tuple[float, float]
+    ticks: tuple[int, ...]
+    logarithmic: bool = False
+
+    def position(self, values: Any) -> NDArray[np.float64]:
+        """Where values lie between the ends: 0..1."""
+        shown = np.clip(np.asarray(values, np.float64), *self.ends)
+        low, high = self.ends
+        if self.logarithmic:
+            shown, low, high = np.log(shown), np.log(low), np.log(high)
+        position: NDArray[np.float64] = (shown - low) / (high - low)
+        return position
+
+    def colour(self, values: Any) -> Rgb:
+        """Values (...) -> colours (..., 3)."""
+        import matplotlib
+
+        rgba = matplotlib.colormaps[self.colours](self.position(values), bytes=True)
+        return np.asarray(rgba, np.uint8)[..., :3]
+
+
+# Logarithmic: an error of a metre is seen near the car, where it matters.
+DEPTH = Scale("depth, m", "plasma_r", (2.0, 60.0), (2, 3, 5, 10, 20, 40, 60), logarithmic=True)
+HEIGHT = Scale("height over the LiDAR, m", "viridis", (-3.0, 5.0), (-3, -1, 1, 3, 5))
+
+
+def draw_frame(title: str, points: NDArray[Any], panels: Sequence[CameraPanel], forward: Forward) -> Rgb:
+    """The whole picture: the cameras in two rows, if there are any, and the view from above beside them.
+
+    Args:
+        title: one line on top.
+        points: (P, 3 or more) x, y, z in metres, LiDAR frame.
+        panels: in the order in which they are shown, row by row.
+        forward: the LiDAR axis that points ahead; z points up.
+    """
+    cameras = _draw_cameras(panels) if panels else None
+    side = 2 * PANEL_WIDTH if cameras is None else len(cameras) - _STRIP_PX - _GAP_PX
+    above = _join([draw_from_above(points, side, forward), _legend(HEIGHT, side)], axis=0)
+    body = above if cameras is None else _join([cameras, above], axis=1)
+    header = _on(_blank(_STRIP_PX, body.shape[1]), lambda draw: _text(draw, (8, 12), title))
+    return _join([header, body], axis=0)
+
+
+def _draw_cameras(panels: Sequence[CameraPanel]) -> Rgb:
+    images = [draw_camera(panel) for panel in panels]
+    columns = -(-len(images) // 2)
+    rows = [_join(images[start : start + columns], axis=1) for start in range(0, len(images), columns)]
+    return _join([*rows, _legend(DEPTH, rows[0].shape[1])], axis=0)
+
+
+def draw_camera(panel: CameraPanel) -> Rgb:
+    """One image, scaled to `PANEL_WIDTH` and darkened, under its points: the nearest over those behind."""
+    from PIL import Image
+
+    width, height = panel.original_size
+    size = PANEL_WIDTH, round(PANEL_WIDTH * height / width)
+    photo = np.asarray(Image.fromarray(panel.image).resize(size, Image.Resampling.BICUBIC))
+    uv = warp(resize(size[0] / width, size[1] / height), panel.uv.astype(np.float64))
+    dotted = stamp((0.75 * photo).astype(np.uint8), uv, DEPTH.colour(panel.depth), order=-panel.depth, radius=1.6)
+    return _on(dotted, lambda draw: _text(draw, (8, 6), panel.name))
+
+
+def draw_from_above(points: NDArray[Any], side: int, forward: Forward) -> Rgb:
+    """The frame from above, (side, side, 3): ahead is up, a ring every 10 m, the highest points on top."""
+    finite = points[np.isfinite(points[:, :3]).all(1)].astype(np.float64)
+    ahead, left = (finite[:, 0], finite[:, 1]) if forward == "x" else (finite[:, 1], -finite[:, 0])
+    scale = side / (2 * _VIEW_M)
+    centre = (side - 1) / 2
+    uv = np.stack([centre - left * scale, centre - ahead * scale], axis=1)
+    seen = (np.abs(uv - centre) <= centre).all(1)
+    canvas = _on(_blank(side, side), lambda draw: _rings(draw, centre, scale))
+    height = finite[seen, 2]
+    dotted = stamp(canvas, uv[seen], HEIGHT.colour(height), order=height, radius=1.0)
+    return _on(dotted, lambda draw: _ring_names(draw, centre, scale))
+
+
+def stamp(canvas: Rgb, uv: NDArray[Any], colour: Rgb, order: NDArray[Any], radius: float) -> Rgb:
+    """`canvas` (H, W, 3) with discs of `radius` pixels on it; where they meet, the highest `order` wins.
+
+    Args:
+        canvas: stays as it is.
+        uv: (M, 2) finite pixels, the centre of the top-left one being (0, 0).
+        colour: (M, 3).
+        order: (M,).
+        radius: below 1: single pixels.
+    """
+    reach = np.arange(-int(radius), int(radius) + 1)
+    down, right = np.meshgrid(reach, reach, indexing="ij")
+    disc = down**2 + right**2 <= radius**2
+    last_wins = np.argsort(order, kind="stable")
+    column, row = np.rint(uv[last_wins]).astype(np.int64).T
+    rows, columns = (row[:, None] + down[disc]).ravel(), (column[:, None] + right[disc]).ravel()
+    colours = np.repeat(colour[last_wins], disc.sum(), axis=0)
+    shown = (rows >= 0) & (rows < canvas.shape[0]) & (columns >= 0) & (columns < canvas.shape[1])
+    out = canvas.copy()
+    out[rows[shown], columns[shown]] = colours[shown]  # of a place that comes twice, the last colour stays
+    return out
+
+
+def _legend(scale: Scale, width: int) -> Rgb:
+    """A colour bar with its ticks."""
+    left, right, top, bottom = width // 3, width - 40, 6, 20
+    low, high = scale.ends
+    share = np.linspace(0, 1, right - left)
+    values = low * (high / low) ** share if scale.logarithmic else low + (high - low) * share
+    strip = _blank(_STRIP_PX, width)
+    strip[top:bottom, left:right] = scale.colour(values)
+
+    def write(draw: "ImageDraw") -> None:
+        _text(draw, (8, 8), scale.label)
+        for tick in scale.ticks:
+            x = left + float(scale.position(tick)) * (right - left - 1)
+            draw.line([(x, bottom), (x, bottom + 4)], fill=_INK)
+            _text(draw, (x, bottom + 4), str(tick), anchor="ma")
+
+    return _on(strip, write)
+
+
+def _rings(draw: "ImageDraw", centre: float, scale: float) -> None:
+    for radius in _RINGS_M:
+        reach = radius * scale
+        draw.ellipse([centre - reach, centre - reach, centre + reach, centre + reach], outline=_FAINT)
+    draw.polygon([(centre, centre - 9), (centre - 5, centre + 7), (centre + 5, centre + 7)], fill=_INK)
+
+
+def _ring_names(draw: "ImageDraw", centre: float, scale: float) -> None:
+    for radius in _RINGS_M:
+        _text(draw, (centre, centre - radius * scale), f"{radius} m", anchor="mm")
+
+
+def _text(draw: "ImageDraw", xy: tuple[float, float], text: str, anchor: str = "la") -> None:
+    from PIL import ImageFont
+
+    draw.text(xy, text, fill=_INK, font=ImageFont.load_default(_TEXT_PX), anchor=anchor, stroke_width=2, stroke_fill=0)
+
+
+def _on(canvas: Rgb, paint: Callable[["ImageDraw"], None]) -> Rgb:
+    """A copy of `canvas` that `paint` has drawn on."""
+    from PIL import Image, ImageDraw
+
+    image = Image.fromarray(canvas)
+    paint(ImageDraw.Draw(image))
+    return np.array(image)
+
+
+def _blank(height: int, width: int) -> Rgb:
+    return np.full((height, width, 3), _BACKGROUND, np.uint8)
+
+
+def _join(images: Sequence[Rgb], axis: int) -> Rgb:
+    """Images below (axis 0) or beside (axis 1) each other, with a gap; shorter ones are filled up."""
+    across = 1 - axis
+    extent = max(image.shape[across] for image in images)
+    parts: list[Rgb] = []
+    for image in images:
+        missing, gap = extent - image.shape[across], _GAP_PX if parts else 0
+        padding = [(gap, 0), (0, missing)] if axis == 0 else [(0, missing), (gap, 0)]
+        filled = np.stack([np.pad(image[..., c], padding, constant_values=_BACKGROUND[c]) for c in range(3)], axis=-1)
+        parts.append(filled)
+    return np.concatenate(parts, axis=axis)

@@ -1,0 +1,1 @@
+"""The stages: what each reads, computes and writes."""

@@ -1,0 +1,142 @@
+"""From a recipe and where the data lies to steps: which stage needs which inputs. Torch-free."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvd.datasets.fingerprint import Part
+from hvd.models.teacher_config import TeacherConfig, weights_path
+from stages.graph import Data, File, Node, Step, Stored
+from stages.recipes import Recipe
+from stages.specs import (
+    EVAL,
+    EXPORT,
+    EXPORT_FEATURES,
+    FEATURES,
+    FINETUNE,
+    FRAMES,
+    IMAGES,
+    LABELS,
+    PRETRAIN,
+    SUPERPIXELS,
+    WORLD,
+    DatasetName,
+    EvalConfig,
+    ExportFeaturesConfig,
+    FinetuneConfig,
+    LabelsConfig,
+    PretrainConfig,
+)
+
+WORLD_VERSION = "v1.0-world"
+DEFAULT_VERSION = "v1.0-trainval"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from: its root, or the built-in world where `root` is None."""
+
+    dataset: DatasetName
+    root: Path | None = None
+    version: str | None = None
+
+    @property
+    def full_version(self) -> str | None:
+        """The nuScenes version folder; None for data sets that have none."""
+        if self.dataset != "nuscenes":
+            return None
+        return self.version or (DEFAULT_VERSION if self.root else WORLD_VERSION)
+
+    def __str__(self) -> str:
+        return f"{self.dataset} at {self.root}" if self.root else f"{self.dataset} from the built-in world"
+
+
+def world(recipe: Recipe, source: Source) -> Step:
+    """The built-in world in the format of `source`'s data set."""
+    return Step(WORLD, getattr(recipe.world, source.dataset))
+
+
+def data(recipe: Recipe, source: Source, part: Part) -> Data:
+    """The data set itself, in its own format."""
+    made = None if source.root else world(recipe, source)
+    return Data(source.dataset, source.full_version, part, source.root, made)
+
+
+def frames(recipe: Recipe, source: Source) -> Step:
+    """Points, projections, correspondences and sparse depth."""
+    config = recipe.frames.with_(dataset=source.dataset, version=source.full_version)
+    return Step(FRAMES, config, (("data", data(recipe, source, "frames")),))
+
+
+def labels(recipe: Recipe, source: Source) -> Step:
+    """Raw point labels."""
+    config = LabelsConfig(dataset=source.dataset, version=source.full_version)
+    return Step(LABELS, config, (("data", data(recipe, source, "labels")), ("frames", frames(recipe, source))))
+
+
+def images(recipe: Recipe, source: Source) -> Step:
+    """Camera images at the working size."""
+    config = recipe.images.with_(dataset=source.dataset, version=source.full_version)
+    return Step(IMAGES, config, (("data", data(recipe, source, "frames")),))
+
+
+def superpixels(recipe: Recipe, source: Source) -> Step:
+    """SLIC segments of the images."""
+    return Step(SUPERPIXELS, recipe.superpixels, (("images", images(recipe, source)),))
+
+
+def features(recipe: Recipe, source: Source) -> Step:
+    """The frozen teacher's feature maps of the images."""
+    return Step(FEATURES, recipe.features, (("images", images(recipe, source)), *teacher(recipe.features.teacher)))
+
+
+def teacher(config: TeacherConfig) -> tuple[tuple[str, Node], ...]:
+    """The weights file as an input, unless the teacher is untrained on purpose."""
+    path = weights_path(config)
+    return () if path is None else (("teacher", File(path)),)
+
+
+def prep(recipe: Recipe, source: Source, with_labels: bool = True) -> tuple[Step, ...]:
+    """Everything that pre-training and fine-tuning read of a data set, as far as it has cameras."""
+    steps = [frames(recipe, source)]
+    if with_labels:
+        steps.append(labels(recipe, source))
+    if source.dataset == "nuscenes":
+        steps += [images(recipe, source), superpixels(recipe, source)]
+        if recipe.pretrain.cached_features:
+            steps.append(features(recipe, source))
+    return tuple(steps)
+
+
+def pretrain(recipe: Recipe, source: Source, config: PretrainConfig | None = None) -> Step:
+    """Distillation on `source`."""
+    config = (config or recipe.pretrain).only_views()
+    inputs: list[tuple[str, Node]] = [("frames", frames(recipe, source)), ("superpixels", superpixels(recipe, source))]
+    if config.cached_features:
+        inputs.append(("features", features(recipe, source)))
+    else:
+        inputs += [("images", images(recipe, source)), *teacher(config.teacher)]
+    return Step(PRETRAIN, config, tuple(inputs))
+
+
+def finetune(recipe: Recipe, source: Source, config: FinetuneConfig, student: Node | None) -> Step:
+    """Fine-tuning on `source`; without a student, from random weights."""
+    inputs: list[tuple[str, Node]] = [("frames", frames(recipe, source)), ("labels", labels(recipe, source))]
+    if student is not None:
+        inputs.append(("student", student))
+    return Step(FINETUNE, config, tuple(inputs))
+
+
+def evaluate(recipe: Recipe, source: Source, config: EvalConfig, model: Step | Stored) -> Step:
+    """Evaluation of a fine-tuned model on `source`."""
+    inputs = (("frames", frames(recipe, source)), ("labels", labels(recipe, source)), ("model", model))
+    return Step(EVAL, config.with_(dataset=source.dataset), inputs)
+
+
+def export(recipe: Recipe, student: Node) -> Step:
+    """The student as safetensors with a model card."""
+    return Step(EXPORT, recipe.export, (("student", student),))
+
+
+def export_features(recipe: Recipe, source: Source, config: ExportFeaturesConfig, student: Node) -> Step:
+    """Per-point features as HDF5."""
+    return Step(EXPORT_FEATURES, config, (("frames", frames(recipe, source)), ("student", student)))

@@ -1,0 +1,100 @@
+"""Frames: points, projections with ego motion, correspondences and sparse depth, without a single label."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.work import Work
+from hvd.datasets.prepared import Frame, Frames, write_frames
+from hvd.datasets.sample import CameraView, Sample
+from hvd.datasets.splits import SPLIT_KINDS
+from hvd.errors import InputError
+from hvd.geometry.camera import Pairs, pair_points, resize, warp
+from stages.parts import make_parts
+from stages.runner import Runtime
+from stages.selection import write_splits
+from stages.sources import AnyDataset, open_dataset, part_of
+from stages.specs import FramesConfig
+
+
+def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
+    """Write one part after another."""
+    data = open_dataset(config.dataset, inputs["data"], config.version)
+    attributes = {
+        "dataset": config.dataset,
+        "version": config.version,
+        "cameras": [view.name for view in data.samples[0].cameras],
+        "image_size": image_size(data.samples),
+        "built_in_world": (inputs["data"] / "world.json").is_file(),
+    }
+    depth_size = (config.depth_height, config.depth_width)
+
+    def job(frames: range) -> Callable[[Path], None]:
+        return partial(_make_part, part_of(data, frames), attributes, depth_size)
+
+    make_parts(work.folder, job, len(data.samples), runtime.workers, f"frames of {config.dataset}")
+    write_splits(work.folder, {kind: data.splits(kind) for kind in SPLIT_KINDS})
+    frames = Frames(work.folder)
+    return {
+        "frames": len(frames),
+        "scenes": len(set(frames.scenes)),
+        "points": int(frames.num_points.sum()),
+        "pairs": int(frames.num_pairs.sum()),
+    }
+
+
+def image_size(samples: tuple[Sample, ...]) -> list[int]:
+    """[width, height] of all images in pixels; [0, 0] without cameras.
+
+    Raises:
+        InputError: images differ in size.
+    """
+    sizes = {(view.width, view.height) for sample in samples for view in sample.cameras}
+    if len(sizes) > 1:
+        raise InputError("images differ in size", why=", ".join(f"{w}x{h}" for w, h in sorted(sizes)))
+    return list(sizes.pop()) if sizes else [0, 0]
+
+
+def _make_part(part: AnyDataset, attributes: dict[str, Any], depth_size: tuple[int, int], path: Path) -> None:
+    write_frames(path, [prepare(part, sample, depth_size) for sample in part.samples], attributes)
+
+
+def prepare(data: AnyDataset, sample: Sample, depth_size: tuple[int, int]) -> Frame:
+    """One frame: its points, and where each camera sees them."""
+    points = data.read_points(sample)
+    views = sample.cameras
+    camera_from_lidar = _stack([view.camera_from_lidar for view in views], 4)
+    intrinsics = _stack([view.intrinsics for view in views], 3)
+    width, height = (views[0].width, views[0].height) if views else (0, 0)
+    pairs = pair_points(points[:, :3], camera_from_lidar, intrinsics, width, height)
+    return Frame(
+        token=sample.token,
+        scene=sample.scene,
+        point=points,
+        pairs=pairs,
+        intrinsics=intrinsics.astype(np.float32),
+        camera_from_lidar=camera_from_lidar,
+        ego_from_camera=_stack([view.ego_from_camera for view in views], 4),
+        sparse_depth=sparse_depth(pairs, views, depth_size),
+    )
+
+
+def _stack(matrices: list[NDArray[np.float64]], size: int) -> NDArray[np.float64]:
+    return np.stack(matrices) if matrices else np.empty((0, size, size))
+
+
+def sparse_depth(pairs: Pairs, views: tuple[CameraView, ...], size: tuple[int, int]) -> NDArray[np.float32]:
+    """The nearest depth in each cell of a (height, width) map per camera: (K, h, w) metres, 0 = none."""
+    height, width = size
+    nearest = np.full((len(views), height, width), np.inf, np.float32)
+    if views:
+        to_map = resize(width / views[0].width, height / views[0].height)
+        column, row = np.rint(warp(to_map, pairs.uv.astype(np.float64))).astype(np.int64).T
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        place = pairs.camera[inside].astype(np.int64), row[inside], column[inside]
+        np.minimum.at(nearest, place, pairs.depth[inside])
+    return np.where(np.isfinite(nearest), nearest, np.float32(0))

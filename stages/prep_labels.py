@@ -1,0 +1,47 @@
+"""Labels: raw class ids in point order; the class map is applied on reading."""
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cache.work import Work
+from hvd.datasets.labels import LABEL_MAPS
+from hvd.datasets.prepared import Frames, write_labels
+from hvd.datasets.sample import Sample
+from hvd.errors import InputError
+from stages.parts import make_parts
+from stages.runner import Runtime
+from stages.sources import AnyDataset, open_dataset, part_of
+from stages.specs import LabelsConfig
+
+
+def run(config: LabelsConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
+    """Write one part after another, each label file checked against the frame's number of points."""
+    data = open_dataset(config.dataset, inputs["data"], config.version)
+    frames = Frames(inputs["frames"])
+    if tuple(sample.token for sample in data.samples) != frames.tokens:
+        raise InputError("the data set and its prepared frames differ", where=inputs["data"], hint="run: hvd prep")
+
+    def job(rows: range) -> Callable[[Path], None]:
+        return partial(_make_part, part_of(data, rows), frames.num_points[rows.start : rows.stop])
+
+    make_parts(work.folder, job, len(frames), runtime.workers, f"labels of {config.dataset}")
+    return {"frames": len(frames)}
+
+
+def _make_part(part: AnyDataset, num_points: NDArray[np.int64], path: Path) -> None:
+    write_labels(path, [_checked(part, *item) for item in zip(part.samples, num_points, strict=True)])
+
+
+def _checked(data: AnyDataset, sample: Sample, num_points: int) -> NDArray[np.uint16]:
+    """A sample's raw labels, all of ids that the benchmark defines."""
+    raw = data.read_labels(sample, int(num_points))
+    try:
+        LABEL_MAPS[data.name].map(raw)
+    except InputError as error:
+        raise InputError(error.what, where=sample.labels_path) from None
+    return raw

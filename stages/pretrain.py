@@ -1,0 +1,212 @@
+"""Pre-training: a frozen image network teaches the LiDAR student through the image plane and the bird's-eye view."""
+
+import json
+import math
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cache.work import Work
+from hvd import log
+from hvd.datasets.prepared import Frames
+from hvd.datasets.pretraining import PretrainBatch, PretrainData, PretrainOptions
+from hvd.errors import InputError
+from hvd.geometry.grid import GridSpec
+from hvd.losses.contrastive import Match, cell_loss, point_pixel_loss, segment_of_pairs, superpixel_loss
+from hvd.losses.depth import abs_rel, depth_labels, depth_loss, nearest_depth
+from hvd.models.distiller import BevBranch, Cameras, Distiller
+from hvd.models.student import save_student
+from hvd.models.teacher import Teacher, build_teacher
+from hvd.training import loading, seeding
+from hvd.training.device import pick_device
+from hvd.training.interrupt import StopRequest
+from stages import protocol
+from stages.runner import Runtime
+from stages.selection import rows_of
+from stages.specs import PretrainConfig
+from stages.training import Training, build_optimizer, lr_share
+
+Terms = dict[str, Tensor]
+
+
+def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
+    """Train on the prepared frames; writes the student, the heads and the loss history."""
+    seeding.start(config.seed, config.threads)
+    device = pick_device(runtime.device)
+    data = open_data(config, inputs)
+    chosen = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
+    total = config.total_steps(len(chosen))
+    log.info(f"pretrain on {len(chosen)} frames of split {config.split}: {total} steps of {config.batch}")
+
+    teacher = None if config.cached_features else build_teacher(config.teacher).to(device)
+    networks = build_networks(config).to(device)
+    optimizer = build_optimizer(config.optimizer, [(networks, config.optimizer.lr)])
+    training = Training("pretrain", total, networks, optimizer, work.scratch)
+    order = loading.Order(len(chosen), config.batch, config.seed)
+    parts = config.accumulate
+    size = config.batch // parts
+
+    def load(draw: int) -> PretrainBatch:
+        step, part = divmod(draw, parts)
+        rows = [chosen[i] for i in order.batch(step)[part * size : (part + 1) * size]]
+        return data.batch(rows, draw)
+
+    batches = loading.prefetch(load, range(training.step * parts, total * parts), runtime.workers)
+    with StopRequest() as stop:
+        for step in range(training.step, total):
+            optimizer.zero_grad(set_to_none=True)
+            tokens: list[str] = []
+            for part in range(parts):
+                batch = next(batches).to(device)
+                loss, terms = losses(config, networks, teacher, batch, (step, part))
+                (loss / parts).backward()
+                tokens += batch.tokens
+            training.advance(lr_share(config.optimizer, step, total), terms, tokens)
+            if stop.signum is not None or (training.step % config.save_every == 0 and training.step < total):
+                training.save()
+            stop.raise_if_asked()
+
+    save_student(work.folder / "student.safetensors", networks.student, config.student)
+    save_heads(work.folder / "heads.safetensors", networks)
+    protocol.write(work.folder, protocol.pretraining(config, data.frames, len(chosen)))
+    (work.folder / "history.json").write_text(json.dumps(training.history, indent=1))
+    return {**training.last, "frames": len(chosen), "steps": total}
+
+
+def open_data(config: PretrainConfig, inputs: Mapping[str, Path]) -> PretrainData:
+    """The prepared parts as augmented samples."""
+    options = PretrainOptions(
+        height=config.height,
+        width=config.width,
+        voxel_size_m=config.student.voxel_size_m,
+        range_m=config.range_m,
+        z_min_m=config.z_min_m,
+        z_max_m=config.z_max_m,
+        points=config.point_augmentation,
+        images=config.image_augmentation,
+        seed=config.seed,
+        occlusion_filter=config.occlusion_filter,
+    )
+    pixels = inputs["features" if config.cached_features else "images"]
+    if not Frames(inputs["frames"]).attributes["cameras"]:
+        raise InputError("these frames have no cameras: nothing can teach", where=inputs["frames"])
+    return PretrainData(inputs["frames"], inputs["superpixels"], pixels, config.cached_features, options)
+
+
+def build_networks(config: PretrainConfig) -> Distiller:
+    """The student, its heads and the teacher's trained heads, initialised from torch's current seed."""
+    teacher = config.teacher.shape
+    full = config.ipv is not None and config.ipv.full_resolution
+    size = (config.height, config.width) if full else None
+    networks = Distiller(config.student, teacher, config.channels, size, ipv=config.ipv is not None)
+    if config.bev is not None:
+        bev, reach = config.bev, config.range_m
+        networks.bev = BevBranch(
+            in_channels=networks.student.out_channels,
+            teacher=teacher,
+            head=bev.head,
+            depth_net=bev.depth_net,
+            bins=bev.depth_bins,
+            grid=GridSpec((-reach, -reach), (reach, reach), (bev.cell_m, bev.cell_m)),
+            slab_m=(config.z_min_m, config.z_max_m),
+            voxel_size_m=config.student.voxel_size_m,
+            min_weight=bev.min_weight,
+        )
+    return networks
+
+
+def losses(
+    config: PretrainConfig, networks: Distiller, teacher: Teacher | None, batch: PretrainBatch, step: tuple[int, int]
+) -> tuple[Tensor, Terms]:
+    """The weighted loss of one batch, and its terms with their health figures (method.md, section 5)."""
+    with _autocast(config, batch.pixels.device):
+        features = _features(teacher, batch.pixels)
+        voxels = networks.student(batch.feature, batch.coords, batch.batch_size)
+        loss, terms = voxels.new_zeros(()), Terms()
+        if config.ipv is not None:
+            match = image_plane_loss(config, networks, voxels, features, batch, step)
+            loss = loss + config.ipv.weight * match.loss
+            terms |= _health("ipv", match)
+        if config.bev is not None:
+            bev, depth, error = bird_eye_loss(config, networks, voxels, features, batch, step)
+            loss = loss + config.bev.weight * bev.loss + config.bev.depth_weight * depth
+            terms |= {**_health("bev", bev), "depth": depth, "depth_abs_rel": error}
+    return loss, {"loss": loss, **terms}
+
+
+def _features(teacher: Teacher | None, pixels: Tensor) -> Tensor:
+    """The teacher's feature maps (I, C, h, w): of images in 0..255, or cached ones as they are."""
+    if teacher is not None:
+        features: Tensor = teacher(pixels.float() / 255)
+        return features
+    return pixels.to(torch.float32, memory_format=torch.channels_last)
+
+
+def image_plane_loss(
+    config: PretrainConfig,
+    networks: Distiller,
+    voxels: Tensor,
+    features: Tensor,
+    batch: PretrainBatch,
+    step: tuple[int, int],
+) -> Match:
+    """IPV: points and pixels that fall in one superpixel match."""
+    assert config.ipv is not None and networks.point_head is not None and networks.pixel_head is not None
+    points = networks.point_head(voxels)[batch.pair_voxel]
+    pixels = networks.pixel_head(features)
+    stride = config.height // pixels.shape[2]
+    if config.ipv.method == "ppkt":
+        uv = (batch.pair_uv + 0.5) / stride - 0.5
+        generator = seeding.torch_generator(config.seed, "ppkt", *step)
+        return point_pixel_loss(points, uv, batch.pair_image, pixels, config.ipv.pairs, generator, config.temperature)
+    count = int(batch.segments.max()) + 1
+    segment = segment_of_pairs(batch.pair_uv, batch.pair_image, batch.segments, count)
+    at_cells = batch.segments[:, stride // 2 :: stride, stride // 2 :: stride]
+    return superpixel_loss(points, segment, pixels, at_cells, count, config.temperature)
+
+
+def bird_eye_loss(
+    config: PretrainConfig,
+    networks: Distiller,
+    voxels: Tensor,
+    features: Tensor,
+    batch: PretrainBatch,
+    step: tuple[int, int],
+) -> tuple[Match, Tensor, Tensor]:
+    """BEV: student and image features of one ground cell match; the depth that lifts the pixels is learnt beside."""
+    assert config.bev is not None and networks.bev is not None
+    cameras = Cameras(
+        batch.intrinsics, batch.lidar_from_camera, batch.ego_from_camera, batch.aug_from_image, batch.aug_from_lidar
+    )
+    view = networks.bev(voxels, batch.coords, batch.origin, features, cameras)
+    generator = seeding.torch_generator(config.seed, "bev", *step)
+    match = cell_loss(
+        view.student, view.cell, view.image, view.reached, config.bev.cells, generator, config.temperature
+    )
+    images, _, h, w = view.depth_logits.shape
+    nearest = nearest_depth(
+        batch.pair_uv, batch.pair_depth, batch.pair_image, images, h, w, config.teacher.shape.stride
+    )
+    labels = depth_labels(nearest, config.bev.depth_bins)
+    depth = depth_loss(view.depth_logits, labels, config.bev.depth_loss)
+    return match, depth, abs_rel(view.depth_logits, labels, nearest, config.bev.depth_bins)
+
+
+def _health(name: str, match: Match) -> Terms:
+    chance = torch.tensor(math.log(max(match.count, 1)))
+    return {name: match.loss, f"{name}_chance": chance, f"{name}_top1": match.top1}
+
+
+def _autocast(config: PretrainConfig, device: torch.device) -> AbstractContextManager[None]:
+    return torch.autocast(device.type, torch.bfloat16) if config.amp else nullcontext()
+
+
+def save_heads(path: Path, networks: Distiller) -> None:
+    """Write what pre-training adds to the student: kept for study, not needed downstream."""
+    state = networks.state_dict()
+    save_file({k: v.detach().cpu().contiguous() for k, v in state.items() if not k.startswith("student.")}, path)

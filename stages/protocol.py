@@ -1,0 +1,110 @@
+"""The protocol line beside every result: data, split, labels, voxels, schedule, seed, threads, teacher.
+
+Each training writes protocol.json into its artifact and carries on what its input says: a result can be read alone.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hvd.datasets.prepared import Frames
+from stages.specs import EvalConfig, FinetuneConfig, PretrainConfig, Schedule
+
+FILE = "protocol.json"
+
+
+def pretraining(config: PretrainConfig, frames: Frames, num_frames: int) -> dict[str, Any]:
+    """How a student was pre-trained."""
+    return {
+        "data": data_name(frames),
+        "frames": num_frames,
+        "views": "+".join(config.views),
+        "teacher": teacher_name(config),
+        **_schedule(config),
+    }
+
+
+def finetuning(
+    config: FinetuneConfig, student: Path | None, frames: Frames, num_frames: int, unit: str
+) -> dict[str, Any]:
+    """How a model was fine-tuned, and the student it began from."""
+    return {
+        "data": data_name(frames),
+        "labels": config.labels,
+        "unit": unit,
+        "offset": config.label_offset,
+        "frames": num_frames,
+        "linear_probe": config.linear_probe,
+        "voxel_size_m": config.student.voxel_size_m,
+        "student": "random init" if student is None else read(student),
+        **({"batch_norm": "re-estimated"} if config.reestimate_norm else {}),
+        **_schedule(config),
+    }
+
+
+def _schedule(config: Schedule) -> dict[str, Any]:
+    length = f"{config.steps} steps" if config.steps is not None else f"{config.epochs} epochs"
+    return {"length": length, "batch": config.batch, "seed": config.seed, "threads": config.threads}
+
+
+def teacher_name(config: PretrainConfig) -> str:
+    """The teacher, and how it was trained as far as we know."""
+    if config.teacher.untrained:
+        return f"{config.teacher.name} (UNTRAINED)"
+    if config.teacher.weights is None:
+        return f"{config.teacher.name} (ImageNet labels: not self-supervised)"
+    return f"{config.teacher.name} ({Path(config.teacher.weights).name})"
+
+
+def data_name(frames: Frames) -> str:
+    """The data set; results on the built-in world are always called so."""
+    attributes = frames.attributes
+    name = str(attributes["dataset"])
+    if attributes["built_in_world"]:
+        return f"built-in world, {name} rig"
+    return f"{name} {attributes['version']}" if attributes["version"] else name
+
+
+def write(folder: Path, values: Mapping[str, Any]) -> None:
+    """Store a protocol in an artifact."""
+    (folder / FILE).write_text(json.dumps(values, indent=1), encoding="utf8")
+
+
+def read(place: Path) -> dict[str, Any] | str:
+    """The protocol of an artifact; a weights file from elsewhere has none, and its name stands for it."""
+    path = place / FILE
+    if not path.is_file():
+        return f"weights {place.name}"
+    values: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
+    return values
+
+
+def evaluation(config: EvalConfig, inputs: Mapping[str, Path], frames: Frames, num_frames: int) -> str:
+    """The line that every result prints."""
+    model = read(inputs["model"])
+    assert isinstance(model, dict), "a fine-tuned artifact carries its protocol"
+    probe = "linear probe on" if model["linear_probe"] else "fine-tuned on"
+    parts = [
+        f"{data_name(frames)}, {config.splits} {config.split} ({num_frames} frames)",
+        f"{probe} {_labels(model)} (offset {model['offset']}, {model['frames']} frames)",
+        f"voxels {model['voxel_size_m']:g} m",
+        f"{model['length']} of {model['batch']}, seed {model['seed']}, {model['threads']} threads",
+        _student(model),
+    ]
+    return "; ".join(parts)
+
+
+def _labels(model: Mapping[str, Any]) -> str:
+    labels: str = model["labels"]
+    return f"{labels} of {model['unit']}s" if labels.endswith("%") else labels
+
+
+def _student(model: Mapping[str, Any]) -> str:
+    student = model["student"]
+    if isinstance(student, str):
+        return student + (", batch norm re-estimated" if "batch_norm" in model else "")
+    return (
+        f"student {student['views']} on {student['data']} ({student['frames']} frames, {student['length']} of"
+        f" {student['batch']}, seed {student['seed']}), teacher {student['teacher']}"
+    )

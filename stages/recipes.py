@@ -1,0 +1,264 @@
+"""Recipes: complete configurations by name.
+
+`paper` is the paper's protocol, `mini` the built-in world on two CPU cores, `smoke` the same in seconds for tests.
+A file and `--set` are laid on top, and the whole is validated again.
+"""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from hvd.config import Config, Tree, merge, parse, parse_set, read_toml
+from hvd.datasets.augment import ImageAugmentation, PointAugmentation
+from hvd.errors import UsageError
+from hvd.models.config import PAPER_BEV_HEAD, PAPER_UNET, SMALL_BEV_HEAD, SMALL_UNET
+from hvd.models.teacher_config import PAPER_DEPTH_NET, SMALL_DEPTH_NET, DepthBins, TeacherConfig
+from hvd.world.config import WorldConfig, mini_world, smoke_world
+from stages.specs import (
+    AdamW,
+    BevConfig,
+    EvalConfig,
+    ExportConfig,
+    ExportFeaturesConfig,
+    FeaturesConfig,
+    FinetuneConfig,
+    FramesConfig,
+    ImagesConfig,
+    IpvConfig,
+    PretrainConfig,
+    Sgd,
+    SuperpixelsConfig,
+)
+
+TURN = PointAugmentation(rotation_deg=180.0, shift_std_m=0.0, scale=(1.0, 1.0), flip=True, drop_cuboid=0.0)
+STILL = PointAugmentation(rotation_deg=0.0, shift_std_m=0.0, scale=(1.0, 1.0), flip=False, drop_cuboid=0.0)
+
+
+class Worlds(Config):
+    """The built-in world, once per sensor rig."""
+
+    nuscenes: WorldConfig
+    semkitti: WorldConfig
+
+
+class Finetunes(Config):
+    """Fine-tuning, per data set."""
+
+    nuscenes: FinetuneConfig
+    semkitti: FinetuneConfig
+
+
+class TableRecipe(Config):
+    """What `hvd reproduce` compares: fine-tuning seeds, labelled part, label offset = seed or always 0."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    pretrain_seed: int = 0
+
+
+class Recipe(Config):
+    """All stages' configurations; each command takes its own slice."""
+
+    world: Worlds
+    frames: FramesConfig
+    images: ImagesConfig
+    superpixels: SuperpixelsConfig
+    features: FeaturesConfig
+    pretrain: PretrainConfig
+    finetune: Finetunes
+    probe: Finetunes
+    eval: EvalConfig
+    export: ExportConfig = ExportConfig()
+    export_features: ExportFeaturesConfig = ExportFeaturesConfig(dataset="nuscenes")
+    table: TableRecipe = TableRecipe()
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> Self:
+        pretrain, features = self.pretrain, self.features
+        if pretrain.cached_features and (pretrain.teacher, pretrain.height, pretrain.width) != (
+            features.teacher,
+            features.height,
+            features.width,
+        ):
+            raise ValueError("with cached features, pretrain and features need the same teacher, height and width")
+        return self
+
+
+def paper() -> Recipe:
+    """The paper's protocol: method.md, sections 3 to 6."""
+    teacher = TeacherConfig(name="resnet50")
+    student = PAPER_UNET
+    height, width = 224, 416
+    sgd: dict[str, Any] = {"batch": 16, "epochs": 100, "student": student, "head_lr": 2.0, "point_augmentation": TURN}
+    probe = {**sgd, "labels": "100%", "linear_probe": True, "optimizer": Sgd(lr=0.05), "head_lr": 0.05}
+    return Recipe(
+        world=_worlds(),
+        frames=FramesConfig(dataset="nuscenes", depth_height=height // 4, depth_width=width // 4),
+        images=ImagesConfig(dataset="nuscenes", height=448, width=800),
+        superpixels=SuperpixelsConfig(height=height, width=width),
+        features=FeaturesConfig(height=height, width=width, teacher=teacher),
+        pretrain=PretrainConfig(
+            views=("ipv", "bev"),
+            height=height,
+            width=width,
+            epochs=50,
+            batch=16,
+            amp=True,
+            student=student,
+            teacher=teacher,
+            optimizer=Sgd(lr=0.5),
+            point_augmentation=PointAugmentation(
+                rotation_deg=22.5, shift_std_m=0.5, scale=(0.9, 1.1), flip=True, drop_cuboid=0.2
+            ),
+            image_augmentation=ImageAugmentation(scale=(0.3, 1.0), ratio=(14 / 9, 17 / 9), flip=0.5),
+            ipv=IpvConfig(),
+            bev=BevConfig(
+                head=PAPER_BEV_HEAD,
+                depth_net=PAPER_DEPTH_NET,
+                depth_bins=DepthBins(lo_m=1.0, hi_m=60.0, step_m=0.5),
+            ),
+        ),
+        finetune=Finetunes(
+            nuscenes=FinetuneConfig(dataset="nuscenes", **sgd, optimizer=Sgd(lr=0.02)),
+            semkitti=FinetuneConfig(dataset="semkitti", **{**sgd, "batch": 10}, optimizer=Sgd(lr=0.05)),
+        ),
+        probe=Finetunes(
+            nuscenes=FinetuneConfig(dataset="nuscenes", **probe),
+            semkitti=FinetuneConfig(dataset="semkitti", **{**probe, "batch": 10}),
+        ),
+        eval=EvalConfig(dataset="nuscenes"),
+    )
+
+
+def mini() -> Recipe:
+    """The built-in world on two CPU cores: one thread a stage, because `reproduce` runs two stages side by side."""
+    teacher = TeacherConfig(name="efficientnet_lite0")
+    student = SMALL_UNET
+    height, width = 128, 224
+    short: dict[str, Any] = {
+        "batch": 2,
+        "threads": 1,
+        "student": student,
+        "optimizer": AdamW(lr=2e-3),
+        "head_lr": 1e-2,
+        "point_augmentation": TURN,
+    }
+    probe = {
+        **short,
+        "labels": "100%",
+        "linear_probe": True,
+        "cached_features": True,
+        "steps": 400,
+        "batch": 8,
+        "optimizer": AdamW(lr=1e-2),
+        "point_augmentation": STILL,
+    }
+    return Recipe(
+        world=_worlds(),
+        frames=FramesConfig(dataset="nuscenes", depth_height=height // 4, depth_width=width // 4),
+        images=ImagesConfig(dataset="nuscenes", height=height, width=width),
+        superpixels=SuperpixelsConfig(height=height, width=width),
+        features=FeaturesConfig(height=height, width=width, teacher=teacher, threads=1),
+        pretrain=PretrainConfig(
+            views=("ipv", "bev"),
+            height=height,
+            width=width,
+            steps=250,
+            batch=4,
+            threads=1,
+            student=student,
+            teacher=teacher,
+            cached_features=True,
+            optimizer=AdamW(lr=3e-3),
+            point_augmentation=PointAugmentation(
+                rotation_deg=180.0, shift_std_m=0.0, scale=(0.9, 1.1), flip=True, drop_cuboid=0.0
+            ),
+            ipv=IpvConfig(full_resolution=False),
+            bev=BevConfig(
+                weight=0.5,
+                cells=3072,
+                cell_m=0.8,
+                head=SMALL_BEV_HEAD,
+                depth_net=SMALL_DEPTH_NET,
+                depth_bins=DepthBins(lo_m=1.0, hi_m=51.0, step_m=1.0),
+                depth_loss="ce",
+                depth_weight=1.0,
+                min_weight=0.02,
+            ),
+        ),
+        finetune=Finetunes(
+            nuscenes=FinetuneConfig(dataset="nuscenes", **short, steps=100),
+            semkitti=FinetuneConfig(dataset="semkitti", **short, steps=60),
+        ),
+        probe=Finetunes(
+            nuscenes=FinetuneConfig(dataset="nuscenes", **probe),
+            semkitti=FinetuneConfig(dataset="semkitti", **probe),
+        ),
+        eval=EvalConfig(dataset="nuscenes", threads=1),
+    )
+
+
+def smoke() -> Recipe:
+    """`mini` cut down to seconds: a few scenes and steps, for tests."""
+    base = mini()
+    worlds = Worlds(nuscenes=smoke_world("nuscenes"), semkitti=smoke_world("kitti"))
+    size = {"height": 56, "width": 96}
+    few = {"steps": 2, "batch": 1}
+    tune = {**few, "labels": "2-frames"}
+    bev = base.pretrain.bev
+    assert bev is not None
+    return base.with_(
+        world=worlds,
+        frames=base.frames.with_(depth_height=14, depth_width=24),
+        images=base.images.with_(**size),
+        superpixels=base.superpixels.with_(**size, segments=40),
+        features=base.features.with_(**size),
+        pretrain=base.pretrain.with_(**few, **size, bev=bev.with_(cells=256)),
+        finetune=Finetunes(
+            nuscenes=base.finetune.nuscenes.with_(**tune), semkitti=base.finetune.semkitti.with_(**tune)
+        ),
+        probe=Finetunes(nuscenes=base.probe.nuscenes.with_(**few), semkitti=base.probe.semkitti.with_(**few)),
+        table=TableRecipe(seeds=(0,)),
+    )
+
+
+def _worlds() -> Worlds:
+    return Worlds(nuscenes=mini_world("nuscenes"), semkitti=mini_world("kitti"))
+
+
+def full_labels(recipe: Recipe) -> FinetuneConfig:
+    """Training from scratch on all nuScenes labels, six times as long: what a student can learn at all."""
+    base = recipe.finetune.nuscenes
+    assert base.steps is not None, "the audit is made for recipes that count steps"
+    return base.with_(labels="100%", steps=6 * base.steps)
+
+
+RECIPES = {"paper": paper, "mini": mini, "smoke": smoke}
+
+
+def load(name: str, file: Path | None = None, assignments: Iterable[str] = ()) -> Recipe:
+    """The recipe `name` with a TOML file and `--set` assignments laid on top.
+
+    Raises:
+        UsageError: an unknown recipe, key or value.
+    """
+    if name not in RECIPES:
+        raise UsageError(f"unknown recipe {name!r}", hint=f"valid: {', '.join(RECIPES)}")
+    base = RECIPES[name]()
+    over = merge(read_toml(file) if file else {}, parse_set(assignments))
+    return parse(Recipe, _lay(base.model_dump(), over)) if over else base
+
+
+def _lay(base: Tree, over: Mapping[str, Any]) -> Tree:
+    """`merge`, but another `kind` replaces the whole table, and `steps` and `epochs` displace each other."""
+    if "kind" in over and over["kind"] != base.get("kind"):
+        return dict(over)
+    out = dict(base)
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if one in over and other not in over and other in out:
+            out[other] = None
+    for key, value in over.items():
+        old = out.get(key)
+        out[key] = _lay(old, value) if isinstance(old, dict) and isinstance(value, Mapping) else value
+    return out

@@ -1,0 +1,41 @@
+"""The main job as one graph: pre-train, fine-tune, evaluate and tabulate random init, IPV and IPV + BEV. Torch-free."""
+
+from stages import plans
+from stages.graph import Step
+from stages.plans import Source
+from stages.recipes import Recipe
+from stages.specs import TABLE, FinetuneConfig, TableConfig
+
+ROWS = {"random init": None, "IPV": ("ipv",), "IPV + BEV": ("ipv", "bev")}
+RE_ESTIMATED = "random init, batch norm re-estimated"
+PROBE = "nuScenes linear probe"
+
+
+def reproduce(recipe: Recipe, nuscenes: Source, semkitti: Source) -> Step:
+    """The table's step; everything it needs hangs below it.
+
+    Linear probing runs once a row; the labelled part is fine-tuned and evaluated once per seed.
+    """
+    cells: list[tuple[str, str, int]] = []
+    steps: list[Step] = []
+
+    def add(row: str, column: str, source: Source, config: FinetuneConfig, student: Step | None) -> None:
+        model = plans.finetune(recipe, source, config, student)
+        cells.append((row, column, config.seed))
+        steps.append(plans.evaluate(recipe, source, recipe.eval, model))
+
+    for row, views in ROWS.items():
+        student = None
+        if views is not None:
+            config = recipe.pretrain.with_(views=views, seed=recipe.table.pretrain_seed)
+            student = plans.pretrain(recipe, nuscenes, config)
+        probe = recipe.probe.nuscenes
+        add(row, PROBE, nuscenes, probe, student)
+        if student is None:
+            add(RE_ESTIMATED, PROBE, nuscenes, probe.with_(reestimate_norm=True), None)
+        for seed in recipe.table.seeds:
+            for source, name in ((nuscenes, "nuScenes"), (semkitti, "SemanticKITTI")):
+                tune = getattr(recipe.finetune, source.dataset).with_(seed=seed)
+                add(row, f"{name} {tune.labels}", source, tune, student)
+    inputs = tuple((f"cell{index:03d}", step) for index, step in enumerate(steps))
+    return Step(TABLE, TableConfig(cells=tuple(cells)), inputs)

@@ -1,0 +1,36 @@
+"""Which frames of a prepared data set a stage reads."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from hvd import log
+from hvd.datasets.splits import SPLIT_KINDS
+from hvd.errors import InputError
+
+SPLITS_FILE = "splits.json"
+
+
+def rows_of(frames: Path, scenes: Sequence[str], splits: str, split: str) -> list[int]:
+    """Rows of the frames in `split` ("train", "val" or "all") of the lists `splits` ("paper" or "parametrize").
+
+    Raises:
+        InputError: the split holds no frame.
+    """
+    lists = json.loads((frames / SPLITS_FILE).read_text(encoding="utf8"))[splits]
+    chosen = set(scenes) if split == "all" else set(lists[split])
+    rows = [row for row, scene in enumerate(scenes) if scene in chosen]
+    if not rows:
+        have = {name: sum(scene in set(names) for scene in scenes) for name, names in lists.items()}
+        counts = ", ".join(f"{name} {count}" for name, count in have.items() if count) or "no split has any"
+        raise InputError(
+            f"split {split} holds no frame", why=f"frames present: {counts}", hint="choose another --split"
+        )
+    log.info(f"split {split} ({splits}): {len(rows)} frames of {len(chosen & set(scenes))} scenes")
+    return rows
+
+
+def write_splits(frames: Path, lists: dict[str, dict[str, tuple[str, ...]]]) -> None:
+    """Store the split lists beside the frames, so that later stages need no data root."""
+    assert set(lists) == set(SPLIT_KINDS), sorted(lists)
+    (frames / SPLITS_FILE).write_text(json.dumps(lists, indent=1, sort_keys=True), encoding="utf8")

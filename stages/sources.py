@@ -1,0 +1,27 @@
+"""Opening a data set by name, and handing its readers to workers without all of its samples."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from hvd.datasets.nuscenes import NuScenesDataset, open_nuscenes
+from hvd.datasets.semantickitti import SemanticKittiDataset, open_semantickitti
+from hvd.errors import InputError
+
+AnyDataset = NuScenesDataset | SemanticKittiDataset
+
+
+def open_dataset(dataset: str, root: Path, version: str | None) -> AnyDataset:
+    """The reader of `dataset` at `root`.
+
+    Raises:
+        InputError: a malformed data set, or one without samples.
+    """
+    opened = open_nuscenes(root, str(version)) if dataset == "nuscenes" else open_semantickitti(root)
+    if not opened.samples:
+        raise InputError(f"no samples in {dataset}", where=root)
+    return opened
+
+
+def part_of(data: AnyDataset, frames: range) -> AnyDataset:
+    """The same readers with the samples of `frames` alone: what a worker needs."""
+    return replace(data, samples=data.samples[frames.start : frames.stop])

@@ -1,0 +1,254 @@
+"""Every stage's name, version and frozen configuration. Torch-free: planning and keys need no more than this."""
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from hvd.config import Config
+from hvd.datasets.augment import ImageAugmentation, PointAugmentation
+from hvd.models.config import BevHeadConfig, UNetConfig
+from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
+
+DatasetName = Literal["nuscenes", "semkitti"]
+View = Literal["ipv", "bev"]
+Positive = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage: `module` holds `run(config, inputs, work, runtime)` and is imported on a miss only."""
+
+    name: str
+    version: int
+    module: str
+    parallel: bool = False  # brings its own worker pool: `reproduce` runs it alone
+
+
+WORLD = Stage("world", 1, "stages.world", parallel=True)
+FRAMES = Stage("frames", 1, "stages.prep_frames", parallel=True)
+LABELS = Stage("labels", 1, "stages.prep_labels", parallel=True)
+IMAGES = Stage("images", 1, "stages.prep_images", parallel=True)
+SUPERPIXELS = Stage("superpixels", 1, "stages.prep_superpixels", parallel=True)
+FEATURES = Stage("features", 1, "stages.prep_features", parallel=True)
+PRETRAIN = Stage("pretrain", 1, "stages.pretrain")
+FINETUNE = Stage("finetune", 1, "stages.finetune")
+EVAL = Stage("eval", 1, "stages.evaluate")
+EXPORT = Stage("export", 1, "stages.export")
+EXPORT_FEATURES = Stage("export-features", 1, "stages.export_features")
+TABLE = Stage("table", 1, "stages.table")
+_ALL = (WORLD, FRAMES, LABELS, IMAGES, SUPERPIXELS, FEATURES, PRETRAIN, FINETUNE, EVAL, EXPORT, EXPORT_FEATURES, TABLE)
+STAGES = {stage.name: stage for stage in _ALL}
+
+
+class FramesConfig(Config):
+    """Geometry of every key frame; `depth_height` x `depth_width` is the stored sparse depth map."""
+
+    dataset: DatasetName
+    version: str | None = None
+    depth_height: Count = 56
+    depth_width: Count = 104
+
+
+class LabelsConfig(Config):
+    """Raw label ids in point order."""
+
+    dataset: DatasetName
+    version: str | None = None
+
+
+class ImagesConfig(Config):
+    """Camera images at the working size, in pixels."""
+
+    dataset: DatasetName
+    version: str | None = None
+    height: Count = 448
+    width: Count = 800
+
+
+class SuperpixelsConfig(Config):
+    """SLIC on the image at the network's input size (method: 150 segments, compactness 6, sigma 3)."""
+
+    height: Count = 224
+    width: Count = 416
+    segments: Annotated[int, Field(gt=0, lt=65535)] = 150
+    compactness: Positive = 6.0
+    sigma: NonNegative = 3.0
+
+
+class FeaturesConfig(Config):
+    """The frozen teacher's feature maps of the images, resized to the network's input size."""
+
+    height: Count = 224
+    width: Count = 416
+    teacher: TeacherConfig
+    threads: Count = 2
+
+
+class Sgd(Config):
+    """Stochastic gradient descent with a cosine schedule to zero."""
+
+    kind: Literal["sgd"] = "sgd"
+    lr: Positive
+    momentum: NonNegative = 0.9
+    dampening: NonNegative = 0.1
+    weight_decay: NonNegative = 1e-4
+
+
+class AdamW(Config):
+    """AdamW with a one-cycle schedule."""
+
+    kind: Literal["adamw"] = "adamw"
+    lr: Positive
+    weight_decay: NonNegative = 0.01
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2
+
+
+Optimizer = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+
+
+class Schedule(Config):
+    """How long a training runs, in `steps` or in `epochs`, and what every training shares."""
+
+    steps: Count | None = None
+    epochs: Count | None = None
+    batch: Count = 16
+    seed: int = 0
+    threads: Count = 2
+    amp: bool = False  # bf16 for dense convolutions and linear layers
+    save_every: Count = 200  # steps between checkpoints
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> "Schedule":
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError("give steps or epochs, one of them")
+        return self
+
+    def total_steps(self, num_items: int) -> int:
+        """Optimiser steps for a training set of `num_items` samples."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return max(1, -(-self.epochs * num_items // self.batch))
+
+
+class IpvConfig(Config):
+    """Image-plane view: superpixel-driven InfoNCE (SLidR), or point-pixel InfoNCE on `pairs` drawn pairs (PPKT)."""
+
+    weight: Positive = 1.0
+    method: Literal["superpixel", "ppkt"] = "superpixel"
+    pairs: Count = 4096
+    full_resolution: bool = True  # pool the pixel features upsampled to the input size (paper), or at the feature cells
+
+
+class BevConfig(Config):
+    """Bird's-eye view: grid, learnt depth, splat, InfoNCE between cells (metres; weights per loss term)."""
+
+    weight: Positive = 0.25
+    cells: Count = 4096  # per step, over the whole batch
+    cell_m: Positive = 0.4
+    head: BevHeadConfig
+    depth_net: DepthNetConfig
+    depth_bins: DepthBins
+    depth_loss: Literal["ce", "bce"] = "bce"
+    depth_weight: Positive = 60.0
+    min_weight: NonNegative = 0.0
+
+
+class PretrainConfig(Schedule):
+    """Distillation from images to LiDAR."""
+
+    views: tuple[View, ...]
+    split: Literal["train", "val", "all"] = "train"
+    splits: Literal["paper", "parametrize"] = "paper"
+    height: Count = 224
+    width: Count = 416
+    channels: Count = 64
+    temperature: Positive = 0.07
+    accumulate: Count = 1
+    range_m: Positive = 51.2
+    z_min_m: float = -5.0
+    z_max_m: float = 3.0
+    occlusion_filter: bool = False
+    student: UNetConfig
+    teacher: TeacherConfig
+    cached_features: bool = False
+    optimizer: Optimizer
+    point_augmentation: PointAugmentation
+    image_augmentation: ImageAugmentation | None = None
+    ipv: IpvConfig | None = None
+    bev: BevConfig | None = None
+
+    @field_validator("views", mode="before")
+    @classmethod
+    def _split_views(cls, value: Any) -> Any:
+        names = value.split(",") if isinstance(value, str) else value
+        return tuple(v for v in ("ipv", "bev") if v in names) + tuple(v for v in names if v not in ("ipv", "bev"))
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PretrainConfig":
+        if not self.views:
+            raise ValueError("views is empty: give ipv, bev, or ipv,bev")
+        if self.batch % self.accumulate:
+            raise ValueError(f"batch {self.batch} is no multiple of accumulate {self.accumulate}")
+        if self.cached_features and self.image_augmentation is not None:
+            raise ValueError(
+                "cached_features and image_augmentation exclude each other: features are cached unaugmented"
+            )
+        return self
+
+    def only_views(self) -> "PretrainConfig":
+        """Without the slices of views that are off, so that the key holds only what can matter."""
+        return self.with_(**{view: None for view in ("ipv", "bev") if view not in self.views})
+
+
+class FinetuneConfig(Schedule):
+    """Segmentation from few labels; `labels` as on the command line (1%, 12-frames)."""
+
+    dataset: DatasetName
+    labels: str = "1%"
+    label_offset: Annotated[int, Field(ge=0)] = 0
+    splits: Literal["paper", "parametrize"] = "paper"
+    split: Literal["train", "val", "all"] = "train"
+    linear_probe: bool = False
+    cached_features: bool = False  # linear probing on backbone features computed once, unaugmented
+    reestimate_norm: bool = False  # random init's second variant: batch-norm statistics from the training frames
+    student: UNetConfig
+    optimizer: Optimizer
+    head_lr: Positive
+    lovasz: bool = True
+    point_augmentation: PointAugmentation
+
+
+class EvalConfig(Config):
+    """One pass over a split: mIoU as the benchmark defines it, per class and by range."""
+
+    dataset: DatasetName
+    splits: Literal["paper", "parametrize"] = "paper"
+    split: Literal["train", "val", "all"] = "val"
+    range_edges_m: tuple[float, ...] = (20.0, 40.0)
+    predictions: bool = False
+    threads: Count = 2
+
+
+class ExportConfig(Config):
+    """Student weights, config and model card."""
+
+    format: Literal["safetensors"] = "safetensors"
+
+
+class ExportFeaturesConfig(Config):
+    """Per-point features of a split as one HDF5 file."""
+
+    dataset: DatasetName
+    splits: Literal["paper", "parametrize"] = "paper"
+    split: Literal["train", "val", "all"] = "val"
+    threads: Count = 2
+
+
+class TableConfig(Config):
+    """Cells of the result table: each names its row, column and seed, in the order of the inputs."""
+
+    cells: tuple[tuple[str, str, int], ...]

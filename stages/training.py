@@ -1,0 +1,133 @@
+"""What the training loops share: optimisers from configs, steps that survive a bad loss, health, resume."""
+
+import json
+import math
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hvd import log
+from hvd.errors import CheckFailedError
+from hvd.training import checkpoint, optim
+from stages.specs import AdamW, Optimizer
+
+_MAX_BAD_STEPS = 5  # in a row
+_REPORTS = 40  # lines of history in one training
+_INTERVAL_S = 10.0  # between lines of progress
+
+
+def build_optimizer(config: Optimizer, parts: list[tuple[nn.Module, float]]) -> torch.optim.Optimizer:
+    """The optimiser over `parts`, each a module with its own peak learning rate."""
+    groups = [{"params": optim.trainable(module), "lr": lr} for module, lr in parts]
+    if isinstance(config, AdamW):
+        return optim.adamw(groups, config.weight_decay)
+    return optim.sgd(groups, config.momentum, config.dampening, config.weight_decay)
+
+
+def lr_share(config: Optimizer, step: int, total: int) -> float:
+    """Share of the peak learning rate at `step` of `total`."""
+    if isinstance(config, AdamW):
+        return optim.one_cycle(step, total, config.warmup)
+    return optim.cosine(step, total)
+
+
+class Training:
+    """The state of a running training: steps done, networks, optimiser and the history of its health figures."""
+
+    def __init__(
+        self, name: str, total: int, networks: nn.Module, optimizer: torch.optim.Optimizer, scratch: Path
+    ) -> None:
+        self.name, self.total, self.scratch = name, total, scratch
+        self.networks, self.optimizer = networks, optimizer
+        self.history: list[dict[str, float]] = []
+        self.step = 0
+        self._sums: dict[str, float] = defaultdict(float)  # since the last line of history
+        self._counts: dict[str, int] = defaultdict(int)
+        self._bad = 0
+        self._printed = time.monotonic()
+        self._resume()
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The newest health figures."""
+        return self.history[-1] if self.history else {}
+
+    def advance(self, share: float, terms: dict[str, Tensor], tokens: list[str]) -> None:
+        """Take one optimiser step from the gradients at hand, unless the loss is not finite.
+
+        Args:
+            share: of the peak learning rate.
+            terms: named scalars; `loss` is the one that was differentiated.
+            tokens: of the samples in the batch.
+
+        Raises:
+            CheckFailedError: the loss was not finite several times in a row.
+        """
+        values = {name: float(value.detach()) for name, value in terms.items()}
+        if math.isfinite(values["loss"]):
+            self._bad = 0
+            optim.set_lr(self.optimizer, share)
+            self.optimizer.step()
+            for name, value in values.items():
+                if math.isfinite(value):  # a health figure may have nothing to measure in a batch
+                    self._sums[name] += value
+                    self._counts[name] += 1
+        else:
+            self._skip(tokens)
+        self.step += 1
+        self._report()
+
+    def save(self) -> None:
+        """Write a checkpoint of everything that the next step depends on."""
+        checkpoint.save(
+            self.scratch,
+            self.step,
+            {
+                "networks": self.networks.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "history": self.history,
+                "sums": dict(self._sums),
+                "counts": dict(self._counts),
+            },
+        )
+
+    def _resume(self) -> None:
+        found = checkpoint.load_newest(self.scratch)
+        if found is None:
+            return
+        self.step, state = found
+        self.networks.load_state_dict(state["networks"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.history = state["history"]
+        self._sums, self._counts = defaultdict(float, state["sums"]), defaultdict(int, state["counts"])
+        log.info(f"{self.name}: resuming after step {self.step} of {self.total}")
+
+    def _skip(self, tokens: list[str]) -> None:
+        self._bad += 1
+        log.warn(f"{self.name}: loss is not finite at step {self.step}, step skipped")
+        if self._bad == _MAX_BAD_STEPS:
+            record = self.scratch / "bad_batch.json"
+            record.write_text(json.dumps({"step": self.step, "tokens": tokens}))
+            raise CheckFailedError(
+                f"the loss was not finite in {self._bad} steps in a row",
+                where=record,
+                hint="lower the learning rate; the last good checkpoint is kept",
+            )
+
+    def _report(self) -> None:
+        if self._counts and self.step * _REPORTS // self.total > (self.step - 1) * _REPORTS // self.total:
+            means = {name: round(total / self._counts[name], 6) for name, total in self._sums.items()}
+            self.history.append({"step": self.step, **means})
+            self._sums, self._counts = defaultdict(float), defaultdict(int)
+        now = time.monotonic()
+        if self.history and (now - self._printed > _INTERVAL_S or self.step == self.total):
+            self._printed = now
+            log.info(f"{self.name} {self.step}/{self.total}: {_line(self.last)}")
+
+
+def _line(figures: dict[str, Any]) -> str:
+    return "  ".join(f"{name} {value:.3g}" for name, value in figures.items() if name != "step")

@@ -1,0 +1,248 @@
+"""The commands that look into the store and change it, on stores of a few small artifacts."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cache.artifact import Artifact
+from cache.store import Store
+from hvd.cli.storage import parse_age
+from hvd.errors import UsageError
+from stages.provenance import code_digest
+from tests.cli.small_store import code, publish, run, run_json
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "störe")
+
+
+@pytest.fixture
+def chain(store: Store) -> list[Artifact]:
+    """frames <- labels, frames <- pretrain <- finetune, which reads frames and labels too."""
+    frames = publish(
+        store,
+        "frames",
+        {"dataset": "nuscenes"},
+        {"data": "d" * 64},
+        sources={"data": "/data/nu"},
+        data={"nuscenes": "/data/nu"},
+    )
+    labels = publish(store, "labels", {"dataset": "nuscenes"}, {"frames": frames})
+    pretrain = publish(store, "pretrain", {"views": ["ipv"], "bev": {"weight": 0.25}}, {"frames": frames})
+    model = publish(store, "finetune", {"labels": "1%"}, {"frames": frames, "labels": labels, "student": pretrain})
+    return [frames, labels, pretrain, model]
+
+
+def damage(item: Artifact) -> Path:
+    """Flip one bit of its file."""
+    path = item.path / "data.bin"
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_status_counts_and_names_the_newest(store: Store, chain: list[Artifact]) -> None:
+    second = publish(store, "frames", {"dataset": "semkitti"})
+    found = run_json(store, "status")
+    frames = next(row for row in found["stages"] if row["stage"] == "frames")
+    assert (frames["count"], frames["newest"]) == (2, second.key)
+    assert frames["size_bytes"] == chain[0].size_bytes + second.size_bytes
+    assert found["damaged"] == found["unfinished"] == []
+    lines = run(store, "status").stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["stage", "finetune", "frames", "labels", "pretrain"]
+
+
+def test_status_says_when_code_changed(store: Store) -> None:
+    states = {}
+    for stage, digest in (("frames", code_digest("stages.prep_frames")), ("labels", "0" * 64), ("future", "0" * 64)):
+        publish(store, stage, code=digest)
+    for row in run_json(store, "status")["stages"]:
+        states[row["stage"]] = row["code"]
+    assert states == {"frames": "same", "labels": "changed since", "future": "unknown"}
+
+
+def test_status_shows_damaged_and_unfinished(store: Store, chain: list[Artifact]) -> None:
+    manifest = chain[1].path / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-40])
+    with store.claim("eval", "e" * 64):  # nothing is published
+        during = run_json(store, "status")["unfinished"]
+    assert during[0]["stage"] == "eval" and during[0]["state"].startswith("process ")
+    after = run_json(store, "status")
+    assert after["unfinished"][0]["state"].startswith("left by")
+    assert str(manifest) in after["damaged"][0]["why"]
+    assert f"damaged: bad manifest: {manifest}" in run(store, "status").stdout
+
+
+def test_empty_store_is_no_error(store: Store) -> None:
+    for command in ("status", "ls", "verify", "gc"):
+        result = run(store, command)
+        assert code(result) == 0 and result.stdout == ""
+    assert not store.root.exists()
+
+
+def test_ls_lists_a_stage_in_order(store: Store, chain: list[Artifact]) -> None:
+    run(store, "pin", chain[0].key)
+    assert [row["key"] for row in run_json(store, "ls")] == [item.key for item in chain]
+    assert [(row["key"], row["pinned"]) for row in run_json(store, "ls", "frames")] == [(chain[0].key, True)]
+    line = run(store, "ls", "frames").stdout.splitlines()[1]
+    assert line.startswith(chain[0].key[:8]) and "nuscenes: /data/nu" in line and line.endswith("pinned")
+    result = run(store, "ls", "frame")
+    assert code(result) == 2 and "valid: world, frames" in str(result.exception)
+
+
+def test_show_holds_inputs_config_and_metrics(store: Store) -> None:
+    item = publish(
+        store, "eval", {"split": "val"}, {"frames": "f" * 64}, metrics={"miou": 12.5}, command="hvd eval \udcff"
+    )
+    shown = run_json(store, "show", item.key[:6])
+    assert (shown["stage"], shown["key"], shown["config"]) == ("eval", item.key, {"split": "val"})
+    assert shown["inputs"] == {"frames": "f" * 64} and shown["metrics"] == {"miou": 12.5}
+    text = run(store, "show", item.key[:6]).stdout
+    assert "metrics:\n  miou: 12.5\n" in text and "  command: hvd eval \\udcff\n" in text
+
+
+def test_lineage_reaches_the_data_set_and_follows_each_artifact_once(store: Store, chain: list[Artifact]) -> None:
+    frames, labels, pretrain, model = chain
+    rows = [
+        (row["depth"], row["input"], row["what"], row["note"])
+        for row in run_json(store, "show", model.key, "--lineage")
+    ]
+    assert rows == [
+        (0, "", model.key, ""),
+        (1, "frames", frames.key, ""),
+        (2, "data", "/data/nu", ""),
+        (1, "labels", labels.key, ""),
+        (2, "frames", frames.key, "see above"),
+        (1, "student", pretrain.key, ""),
+        (2, "frames", frames.key, "see above"),
+    ]
+    text = run(store, "show", model.key, "--lineage").stdout
+    assert f"\n  student: pretrain {pretrain.key[:8]}\n" in text
+
+
+def test_lineage_says_what_is_gone(store: Store, chain: list[Artifact]) -> None:
+    (chain[2].path / "manifest.json").unlink()
+    rows = run_json(store, "show", chain[3].key, "--lineage")
+    assert [row["note"] for row in rows if row["input"] == "student"] == ["not in this store"]
+
+
+def test_explain_compares_with_the_nearest_other(store: Store) -> None:
+    base = {"views": ["ipv"], "bev": {"weight": 0.25, "cells": 10}, "seed": 0}
+    near = publish(store, "pretrain", {**base, "seed": 1}, {"frames": "a" * 64})
+    publish(store, "pretrain", {**base, "views": ["bev"], "seed": 1}, {"frames": "b" * 64})
+    mine = publish(store, "pretrain", {**base, "bev": {"weight": 0.5}}, {"frames": "a" * 64})
+    found = run_json(store, "explain", mine.key)
+    assert found["nearest"] == near.key
+    fields = {row["field"]: (row["this"], row["nearest"]) for row in found["differences"]}
+    assert fields == {"config.bev.cells": (None, 10), "config.bev.weight": (0.5, 0.25), "config.seed": (0, 1)}
+    assert "config.bev.weight  0.5" in run(store, "explain", mine.key).stdout
+
+
+def test_explain_alone(store: Store, chain: list[Artifact]) -> None:
+    assert run_json(store, "explain", chain[0].key)["nearest"] is None
+    assert "only frames artifact" in run(store, "explain", chain[0].key).stderr
+
+
+def test_verify_finds_a_flipped_bit(store: Store, chain: list[Artifact]) -> None:
+    assert code(run(store, "verify")) == 0
+    path = damage(chain[2])
+    result = run(store, "verify")
+    assert code(result) == 4 and result.stdout == f"{path}: altered\n"
+    assert code(run(store, "verify", chain[2].key[:8])) == 4
+    assert code(run(store, "verify", chain[0].key)) == 0
+    assert code(run(store, "verify", "--sizes")) == 0  # the size is right
+    path.write_bytes(b"short")
+    assert code(run(store, "verify", "--sizes")) == 4
+    printed = json.loads(run(store, "verify", "--json").stdout)
+    assert printed["checked"] == 4 and len(printed["problems"]) == 1
+
+
+def test_verify_finds_a_damaged_manifest(store: Store, chain: list[Artifact]) -> None:
+    manifest = chain[0].path / "manifest.json"
+    manifest.write_text(manifest.read_text().replace("mini", "maxi"))
+    assert code(run(store, "verify")) == 4
+    assert code(run(store, "verify", chain[0].key)) == 4
+
+
+def test_gc_deletes_only_with_yes_and_spares_the_pinned(store: Store, chain: list[Artifact]) -> None:
+    other = publish(store, "eval")
+    run(store, "pin", chain[3].key[:8])
+    arguments = ("gc", "--older-than", "0s")
+    assert [item["path"] for item in run_json(store, *arguments)["items"]] == [str(other.path)]
+    assert other.path.exists()
+    assert run_json(store, *arguments, "--keep", other.key[:8])["items"] == []
+    done = run_json(store, *arguments, "--yes")
+    assert done["items"][0]["deleted"] and done["size_bytes"] == other.size_bytes
+    assert not other.path.exists() and all(item.path.exists() for item in chain)
+    assert "nothing to delete" in run(store, *arguments, "--yes").stderr
+
+
+def test_gc_says_what_is_in_use(store: Store) -> None:
+    item = publish(store, "eval")
+    with item.reading():
+        result = run(store, "gc", "--older-than", "0s", "--yes")
+    assert "kept: is in use" in result.stdout and "deleted 0, 0 B; kept 1" in result.stderr
+    assert item.path.exists()
+
+
+def test_gc_removes_damaged_artifacts_when_asked(store: Store) -> None:
+    item = publish(store, "eval")
+    (item.path / "manifest.json").write_text("{}")
+    assert run_json(store, "gc", "--yes")["items"] == []
+    assert len(run_json(store, "gc", "--damaged", "--yes")["items"]) == 1
+    assert not item.path.exists()
+
+
+def test_pins_come_and_go(store: Store, chain: list[Artifact]) -> None:
+    assert run_json(store, "pin", chain[0].key[:8]) == {"key": chain[0].key, "pinned": True}
+    assert store.pins() == {chain[0].key}
+    assert run_json(store, "unpin", chain[0].key[:4]) == {"key": chain[0].key, "pinned": False}
+    assert not store.pins()
+    assert code(run(store, "unpin", chain[0].key[:4])) == 3
+
+
+def test_pack_and_unpack(store: Store, chain: list[Artifact], tmp_path: Path) -> None:
+    file, other = tmp_path / "frames.tar", Store(tmp_path / "other")
+    assert run_json(store, "pack", chain[0].key[:8], file)["key"] == chain[0].key
+    assert [item["key"] for item in run_json(other, "unpack", file)] == [chain[0].key]
+    assert [item.digest for item in other.artifacts()] == [chain[0].digest]
+    assert code(run(other, "unpack", tmp_path / "absent.tar")) == 3
+    (tmp_path / "page.tar").write_text("<html>" * 200)
+    assert code(run(other, "unpack", tmp_path / "page.tar")) == 3
+    assert code(run(store, "pack", chain[0].key, tmp_path / "no" / "frames.tar")) == 2
+
+
+def test_unknown_and_short_keys(store: Store, chain: list[Artifact]) -> None:
+    for command in ("show", "explain", "verify", "pin"):
+        assert code(run(store, command, "0000")) == 3
+        assert code(run(store, command, chain[0].key[:3])) == 3
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("1.5h", 5400), ("30d", 2592000), ("2w", 1209600)])
+def test_ages(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "30", "d", "-1d", "3x", "1d2h"])
+def test_bad_ages(text: str) -> None:
+    with pytest.raises(UsageError, match="30d"):
+        parse_age(text)
+
+
+def test_these_commands_need_no_torch(store: Store, chain: list[Artifact]) -> None:
+    program = f"""
+import sys
+import hvd.cli.doctor, hvd.cli.draw, hvd.cli.inspect
+assert not {{"torch", "numpy", "matplotlib"}} & sys.modules.keys(), "at import"
+from hvd.cli.main import app
+for command in (["status"], ["ls"], ["show", "{chain[0].key}"], ["explain", "{chain[0].key}"], ["verify"], ["gc"]):
+    app([*command, "--store", "{store.root}"], standalone_mode=False)
+assert "torch" not in sys.modules, "in a command"
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,153 @@
+"""The commands as typed, from an empty store, on the built-in world; and what they answer to bad input."""
+
+import json
+import struct
+
+import h5py
+import pytest
+from safetensors import safe_open
+
+SMOKE = ("--recipe", "smoke")
+
+
+def test_the_commands_as_typed(hvd, hvd_json, tmp_path):
+    prep = hvd_json("prep", "nuscenes", *SMOKE)
+    assert {item["stage"] for item in prep["artifacts"]} == {
+        *("world", "frames", "labels", "images", "superpixels", "features")
+    }
+    pretrain = hvd_json("pretrain", "--views", "ipv,bev", *SMOKE)
+    assert pretrain["state"] == "run"
+    assert pretrain["metrics"]["steps"] == 2
+    assert all(item["state"] == "hit" for item in pretrain["artifacts"] if item["stage"] != "pretrain")
+
+    tuned = hvd_json("finetune", "semkitti", "--labels", "50%", *SMOKE)
+    assert tuned["metrics"]["labelled_frames"] > 1
+    scored = hvd_json("eval", "semkitti", "--predictions", *SMOKE)
+    assert 0 <= scored["metrics"]["miou"] <= 100
+
+    exported = hvd_json("export", "--out", str(tmp_path / "out"), *SMOKE)
+    assert exported["stage"] == "export"
+    with safe_open(tmp_path / "out" / "student.safetensors", framework="np") as file:
+        assert "voxel_size_m" in json.loads(file.metadata()["config"])
+    hvd("export", "features", "--dataset", "semkitti", "--out", str(tmp_path / "out"), *SMOKE)
+    with h5py.File(tmp_path / "out" / "features.h5") as file:
+        assert len(file["token"]) > 0
+
+    assert hvd_json("pretrain", "--views", "ipv,bev", *SMOKE)["state"] == "hit"
+
+
+def test_reproduce_prints_a_table_and_then_finds_everything(hvd, hvd_json, tmp_path):
+    first = hvd_json("reproduce", *SMOKE, "--out", str(tmp_path))
+    cells = json.loads((tmp_path / "table.json").read_text())["cells"]
+    rows = {cell["row"] for cell in cells}
+    assert rows == {"random init", "random init, batch norm re-estimated", "IPV", "IPV + BEV"}
+    assert {cell["column"] for cell in cells} == {
+        *("nuScenes linear probe", "nuScenes 2-frames", "SemanticKITTI 2-frames")
+    }
+    assert all("built-in world" in cell["protocol"] for cell in cells)
+    again = hvd_json("reproduce", *SMOKE)
+    assert again["key"] == first["key"]
+    assert {item["state"] for item in again["artifacts"]} == {"hit"}
+    assert "random init" in hvd("reproduce", *SMOKE).stdout
+
+
+def test_only_what_depends_on_the_bev_weight_is_planned_again(hvd, hvd_json):
+    hvd("reproduce", *SMOKE)
+    plan = hvd_json("reproduce", "--dry-run", *SMOKE, "--set", "pretrain.bev.weight=0.9")
+    states = [(step["stage"], step["state"]) for step in plan]
+    assert {state for stage, state in states if stage in ("world", "frames", "labels", "features")} == {"hit"}
+    assert sorted(state for stage, state in states if stage == "pretrain") == ["hit", "run"]
+    runs = [stage for stage, state in states if state == "run"]
+    assert sorted(set(runs)) == ["eval", "finetune", "pretrain", "table"]
+    assert runs.count("finetune") == 3  # the probe and one seed on each data set, of one row
+
+
+def test_planning_and_help_load_no_torch(workplace, hvd):
+    hvd("reproduce", *SMOKE)
+    script = (
+        "import sys\nfrom hvd.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "assert not {'torch', 'spconv', 'nuscenes'} & set(sys.modules), 'torch was loaded'\n"
+    )
+    import subprocess
+    import sys
+
+    for arguments in (["--help"], ["reproduce", *SMOKE], ["reproduce", "--dry-run", *SMOKE], ["status"], ["ls"]):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *arguments], cwd=workplace, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout} {done.stderr}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (("prep", "nuscenes", "--root", "/no/such/root"), 3, "no such folder"),
+        (("prep", "atlantis"), 2, "valid: nuscenes, semkitti"),
+        (("pretrain", "--set", "pretrain.bev.wieght=1"), 2, "did you mean weight?"),
+        (("pretrain", "--views", "ipv,top"), 2, "views"),
+        (("pretrain", "--recipe", "huge"), 2, "unknown recipe"),
+        (("finetune", "semkitti", "--labels", "abc"), 2, "1%"),
+        (("finetune", "semkitti", "--labels", "0%"), 2, "1%"),
+        (("finetune", "semkitti", "--labels", "200%"), 2, "1%"),
+        (("finetune", "semkitti", "--from", "no/such.pt"), 3, "no such weights file"),
+        (("finetune", "semkitti", "--from", "feedfeed"), 3, "feedfeed"),
+        (("export",), 3, "run: hvd pretrain"),
+        (("pretrain", "--recipe", "paper"), 3, "untrained=true"),
+        (("eval", "nuscenes", "--nonsense"), 2, "--nonsense"),
+    ],
+)
+def test_bad_input_gets_one_line_and_the_right_code(hvd, tmp_path, arguments, code, message):
+    done = hvd(*arguments, code=code, cwd=tmp_path)
+    lines = [line for line in done.stderr.splitlines() if "error" in line]
+    assert len(lines) == 1, done.stderr
+    assert message in lines[0]
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_a_broken_data_set_is_named_and_nothing_is_published(hvd, real_data, tmp_path):
+    import shutil
+
+    root = tmp_path / "nuscenes"
+    shutil.copytree(real_data("nuscenes"), root, copy_function=shutil.copy)
+    for path in root.rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    options = ("--root", str(root), "--version", "v1.0-mini", "--recipe", "mini")
+    sweep = next((root / "samples" / "LIDAR_TOP").iterdir())
+    whole = sweep.read_bytes()
+
+    sweep.write_bytes(whole[:-7])
+    assert sweep.name in hvd("prep", "nuscenes", *options, code=3, cwd=tmp_path).stderr
+    sweep.write_bytes(whole)
+
+    table = root / "v1.0-mini" / "ego_pose.json"
+    records = table.read_text()
+    table.unlink()
+    assert "ego_pose" in hvd("prep", "nuscenes", *options, code=3, cwd=tmp_path).stderr
+    table.write_text(records)
+
+    assert (
+        "v1.0-test"
+        in hvd("prep", "nuscenes", "--root", str(root), "--version", "v1.0-test", code=3, cwd=tmp_path).stderr
+    )
+    assert not list(tmp_path.rglob("manifest.json"))
+    assert struct.calcsize("<5f") == 20
+
+
+def test_no_label_reaches_pre_training(hvd, hvd_json, workplace, tmp_path):
+    """Deleting every label file changes no pre-training key and no byte."""
+    worlds = hvd_json("world", "--out", str(tmp_path / "world"), *SMOKE)
+    assert worlds["artifacts"]
+    root = tmp_path / "world" / "nuscenes"
+    options = ("pretrain", "--root", str(root), "--version", "v1.0-world", *SMOKE)
+    with_labels = hvd_json(*options)
+    for path in [*(root / "lidarseg").rglob("*.bin"), root / "v1.0-world" / "lidarseg.json"]:
+        path.unlink()
+    without = hvd_json(*options, "--store", str(tmp_path / "store"))
+    assert without["key"] == with_labels["key"]
+    digests = []
+    for outcome in (with_labels, without):
+        folder = workplace / outcome["path"]
+        digests.append((folder / "files.json").read_bytes())
+    assert digests[0] == digests[1]

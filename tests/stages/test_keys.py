@@ -1,0 +1,74 @@
+"""Keys that no refactoring may move unseen, and what must and must not move them."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from cache.key import key_of
+from stages.recipes import load
+from stages.runner import SCHEMA
+from stages.specs import EVAL, FEATURES, FINETUNE, FRAMES, PRETRAIN, SUPERPIXELS
+
+# If a line below fails, every artifact of that stage in every user's store becomes a miss. Where that is meant, say so
+# in the changelog and raise the stage's version.
+GOLDEN = {
+    "paper frames": "81ef32e30d3d8580",
+    "paper superpixels": "8c2aa93493c5fd10",
+    "paper pretrain": "00d041ca95135134",
+    "paper finetune nuscenes": "b67c43524c4dbef7",
+    "paper finetune semkitti": "6881ab94cbef5e1d",
+    "mini features": "ffb5183a93f4fb76",
+    "mini pretrain ipv": "80051663338e584c",
+    "mini probe": "65d770c0d5c991f4",
+    "mini eval": "cd238f94d229aed4",
+}
+
+
+def configs() -> dict[str, tuple]:
+    paper, mini = load("paper"), load("mini")
+    return {
+        "paper frames": (FRAMES, paper.frames),
+        "paper superpixels": (SUPERPIXELS, paper.superpixels),
+        "paper pretrain": (PRETRAIN, paper.pretrain.only_views()),
+        "paper finetune nuscenes": (FINETUNE, paper.finetune.nuscenes),
+        "paper finetune semkitti": (FINETUNE, paper.finetune.semkitti),
+        "mini features": (FEATURES, mini.features),
+        "mini pretrain ipv": (PRETRAIN, mini.pretrain.with_(views="ipv").only_views()),
+        "mini probe": (FINETUNE, mini.probe.nuscenes),
+        "mini eval": (EVAL, mini.eval),
+    }
+
+
+def key(name: str) -> str:
+    stage, config = configs()[name]
+    inputs = {"frames": "0" * 64}
+    return key_of(
+        {"schema": SCHEMA, "stage": stage.name, "version": stage.version, "config": config.resolved(), "inputs": inputs}
+    )
+
+
+@pytest.mark.parametrize("name", sorted(configs()))
+def test_golden_keys(name):
+    assert key(name)[:16] == GOLDEN[name]
+
+
+def test_the_same_value_written_otherwise_gives_the_same_key():
+    one, two = load("mini", None, ["pretrain.bev.weight=1"]), load("mini", None, ["pretrain.bev.weight=1.0"])
+    assert key_of(one.pretrain.resolved()) == key_of(two.pretrain.resolved())
+
+
+def test_where_weights_lie_does_not_enter_a_key(tmp_path):
+    here = load("paper", None, [f"pretrain.teacher.weights={tmp_path / 'a.pth'}"])
+    there = load("paper", None, [f"pretrain.teacher.weights={tmp_path / 'b.pth'}"])
+    assert here.pretrain.resolved() == there.pretrain.resolved()
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2", "LC_ALL": "C"}])
+def test_processes_agree_on_a_key(environment):
+    script = "from tests.stages.test_keys import key; print(key('paper pretrain'))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == key("paper pretrain")

@@ -1,0 +1,134 @@
+"""The runner: what is computed, what is found, and why."""
+
+from pathlib import Path
+
+import pytest
+
+from cache.store import Store
+from hvd.errors import InputError
+from stages.graph import File, Step, Stored, most_awaited_first
+from stages.runner import Runner, Runtime
+from tests.stages.fake_stage import FAKE, FakeConfig
+
+
+@pytest.fixture(autouse=True)
+def runs(tmp_path, monkeypatch):
+    log = tmp_path / "runs.txt"
+    log.touch()
+    monkeypatch.setenv("FAKE_LOG", str(log))
+    return lambda: log.read_text().split()
+
+
+@pytest.fixture
+def runner(tmp_path):
+    return lambda: Runner(Store(tmp_path / "store"), Runtime(device="cpu"))
+
+
+def fake(text: str, *inputs, **config) -> Step:
+    return Step(FAKE, FakeConfig(text=text, **config), tuple((f"in{i}", node) for i, node in enumerate(inputs)))
+
+
+def test_a_second_run_computes_nothing(runner, runs):
+    chain = fake("b", fake("a"))
+    first = runner().run(chain)
+    again = runner().run(chain)
+    assert (first.state, again.state) == ("run", "hit")
+    assert runs() == ["a", "b"]
+    assert again.artifact.digest == first.artifact.digest
+
+
+def test_a_changed_parent_with_the_same_bytes_stops_there(runner, runs):
+    runner().run(fake("b", fake("a", secret=1)))
+    assert runner().run(fake("b", fake("a", secret=2))).state == "hit"
+    assert runs() == ["a", "b", "a"]
+
+
+def test_only_what_depends_on_a_change_runs_again(runner, runs):
+    def graph(left: str) -> Step:
+        return fake("top", fake(left), fake("right"))
+
+    runner().run(graph("left"))
+    runner().run(graph("other"))
+    assert runs() == ["left", "right", "top", "other", "top"]
+
+
+def test_a_failed_stage_leaves_no_artifact(runner, tmp_path):
+    with pytest.raises(InputError, match="asked to fail"):
+        runner().run(fake("a", fail=True))
+    assert Store(tmp_path / "store").artifacts() == []
+
+
+def test_status_says_what_would_run_and_why(runner):
+    runner().run(fake("a"))
+    states = runner().status((fake("b", fake("a")),))
+    assert [(s.step.config.text, s.state) for s in states] == [("a", "hit"), ("b", "run")]
+    assert "config.text" in states[1].reason
+    waiting = runner().status((fake("c", fake("new")),))
+    assert [s.state for s in waiting] == ["run", "run"]
+    assert waiting[1].key is None
+
+
+def test_processes_give_what_one_process_gives(tmp_path, runs):
+    steps = tuple(fake(f"top{i}", fake("shared"), fake(f"own{i}")) for i in range(3))
+    one = Runner(Store(tmp_path / "one"), Runtime(device="cpu"))
+    two = Runner(Store(tmp_path / "two"), Runtime(device="cpu"))
+    for step in steps:
+        one.run(step)
+    two.run_all(steps, jobs=2)
+    assert {s: o.artifact.digest for s, o in one.done.items()} == {s: o.artifact.digest for s, o in two.done.items()}
+    assert sorted(runs()) == sorted(["shared", "own0", "own1", "own2", "top0", "top1", "top2"] * 2)
+
+
+def test_an_error_in_a_process_arrives_as_itself(tmp_path, runs):
+    runner = Runner(Store(tmp_path / "store"), Runtime(device="cpu"))
+    with pytest.raises(InputError, match="asked to fail"):
+        runner.run_all((fake("top", fake("a", fail=True)),), jobs=2)
+
+
+def test_a_file_enters_by_its_bytes_not_its_name(runner, runs, tmp_path):
+    first, second = tmp_path / "x.bin", tmp_path / "y.bin"
+    first.write_bytes(b"same")
+    second.write_bytes(b"same")
+    runner().run(fake("a", File(first)))
+    assert runner().run(fake("a", File(second))).state == "hit"
+    second.write_bytes(b"other")
+    assert runner().run(fake("a", File(second))).state == "run"
+
+
+def test_an_input_that_changes_during_the_run_stops_publication(runner, runs, tmp_path, monkeypatch):
+    source = tmp_path / "x.bin"
+    source.write_bytes(b"before")
+    import tests.stages.fake_stage as module
+
+    plain = module.run
+    monkeypatch.setattr(module, "run", lambda *args: (source.write_bytes(b"after"), plain(*args))[1])
+    with pytest.raises(InputError, match="changed while"):
+        runner().run(fake("a", File(source)))
+    assert Store(tmp_path / "store").artifacts() == []
+
+
+def test_a_stored_artifact_is_an_input(runner, runs):
+    made = runner().run(fake("a"))
+    by_key = runner().run(fake("b", Stored("fake", made.artifact.key)))
+    assert runner().run(fake("b", fake("a"))).artifact.key == by_key.artifact.key
+    with pytest.raises(InputError, match="no such artifact"):
+        runner().run(fake("b", Stored("fake", "0" * 64)))
+
+
+def test_a_manifest_tells_where_a_result_came_from(runner, runs):
+    parent = fake("a")
+    artifact = runner().run(fake("b", parent)).artifact
+    assert artifact.parents[0]["stage"] == "fake"
+    assert artifact.key_inputs["config"] == {"text": "b", "secret": 0, "fail": False}
+    assert {"versions", "commit", "code", "command", "seconds", "metrics", "recipe"} <= set(artifact.details)
+
+
+def test_paths_with_spaces_and_other_scripts(tmp_path, runs):
+    runner = Runner(Store(tmp_path / Path("a b/поле 道")), Runtime(device="cpu"))
+    assert runner.run(fake("a")).artifact.path.is_dir()
+
+
+def test_what_most_steps_wait_for_comes_first():
+    long = fake("long")
+    steps = [fake("short"), long, fake("b", long), fake("c", long)]
+    assert most_awaited_first(steps)[0] == long

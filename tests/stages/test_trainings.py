@@ -1,0 +1,158 @@
+"""Pre-training and fine-tuning: resumable to the bit, independent of workers, and touching only what they should."""
+
+import dataclasses
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from hvd.errors import CheckFailedError
+from hvd.training.interrupt import Interrupted
+from stages import plans
+from stages.plans import Source
+from stages.recipes import smoke
+from stages.runner import Runner
+from stages.training import Training
+
+NUSCENES, SEMKITTI = Source("nuscenes"), Source("semkitti")
+
+
+def pretrain_step(**changes):
+    recipe = smoke()
+    return plans.pretrain(recipe, NUSCENES, recipe.pretrain.with_(**{"steps": 4, "batch": 2, **changes}))
+
+
+def weights(outcome) -> dict[str, torch.Tensor]:
+    folder = outcome.artifact.path
+    return load_file(folder / "student.safetensors") | load_file(folder / "heads.safetensors")
+
+
+def stop_after(monkeypatch, step: int) -> None:
+    """Behave as if a signal came during step `step`, after a checkpoint was written at its end."""
+    plain = Training.advance
+
+    def advance(self, *args) -> None:
+        plain(self, *args)
+        if self.step == step:
+            self.save()
+            raise Interrupted(15)
+
+    monkeypatch.setattr(Training, "advance", advance)
+
+
+def same(first, second) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("views", ["ipv", "bev", "ipv,bev"])
+def test_pre_training_resumes_to_the_same_bits(runner, tmp_path, monkeypatch, views):
+    step = pretrain_step(views=views)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(Interrupted):
+            Runner(runner.store, runner.runtime).run(step)
+    resumed = Runner(runner.store, runner.runtime).run(step)
+    unbroken = weights_of_a_fresh_run(runner, step, tmp_path)
+    assert same(weights(resumed), unbroken)
+    assert all(torch.isfinite(value).all() for value in unbroken.values())
+
+
+def weights_of_a_fresh_run(runner, step, tmp_path):
+    """The same step in another store: its trainings are not shared."""
+    import shutil
+
+    from cache.store import Store
+    from tests.stages.conftest import link
+
+    other = tmp_path / "other"
+    shutil.copytree(runner.store.root, other, copy_function=link, ignore=shutil.ignore_patterns("pretrain", ".work"))
+    return weights(Runner(Store(other), runner.runtime).run(step))
+
+
+def test_workers_change_no_bit(runner, tmp_path):
+    step = pretrain_step()
+    here = weights_of_a_fresh_run(runner, step, tmp_path)
+    with_workers = Runner(runner.store, dataclasses.replace(runner.runtime, workers=2)).run(step)
+    assert same(here, weights(with_workers))
+
+
+def test_pre_training_learns(runner):
+    """On two frames without augmentation the losses fall well below their first values."""
+    outcome = runner.run(pretrain_step(steps=30, batch=2))
+    import json
+
+    history = json.loads((outcome.artifact.path / "history.json").read_text())
+    first, last = history[0], history[-1]
+    assert last["ipv"] < first["ipv"] - 0.3
+    assert last["depth"] < first["depth"] - 0.5
+    assert {"ipv_chance", "ipv_top1", "bev_chance", "bev_top1", "depth_abs_rel"} <= set(last)
+
+
+def test_accumulation_takes_as_many_steps_of_the_same_samples(runner):
+    whole = runner.run(pretrain_step(steps=2))
+    parts = runner.run(pretrain_step(steps=2, accumulate=2))
+    assert whole.artifact.key != parts.artifact.key
+    assert parts.artifact.details["metrics"]["steps"] == 2
+
+
+def test_ppkt_and_uncached_features_run(runner):
+    ppkt = smoke().pretrain.ipv.with_(method="ppkt")
+    outcome = runner.run(pretrain_step(views="ipv", ipv=ppkt, cached_features=False))
+    assert outcome.artifact.details["metrics"]["ipv"] > 0
+
+
+def test_a_loss_that_is_not_finite_ends_the_training_with_its_batch_named(runner):
+    step = pretrain_step(steps=8, optimizer={"kind": "sgd", "lr": 1e30})
+    with pytest.raises(CheckFailedError, match="not finite"):
+        runner.run(step)
+    assert list(runner.store.root.rglob("bad_batch.json"))
+
+
+def finetune_step(source, student=None, probe=False, **changes):
+    recipe = smoke()
+    base = getattr(recipe.probe if probe else recipe.finetune, source.dataset)
+    return plans.finetune(recipe, source, base.with_(**changes), student)
+
+
+def test_fine_tuning_resumes_to_the_same_bits(runner, monkeypatch):
+    step = finetune_step(SEMKITTI, steps=4)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(Interrupted):
+            Runner(runner.store, runner.runtime).run(step)
+    resumed = Runner(runner.store, runner.runtime).run(step)
+    fresh = Runner(runner.store, runner.runtime).run(finetune_step(SEMKITTI, steps=4, save_every=7))
+    for name in ("student.safetensors", "head.safetensors"):
+        assert same(load_file(resumed.artifact.path / name), load_file(fresh.artifact.path / name))
+
+
+def test_linear_probing_leaves_the_backbone_alone(runner):
+    student = pretrain_step(views="ipv", steps=2)
+    before = load_file(runner.run(student).artifact.path / "student.safetensors")
+    cached = runner.run(finetune_step(NUSCENES, student, probe=True, steps=6))
+    assert same(before, load_file(cached.artifact.path / "student.safetensors"))
+    plain = runner.run(finetune_step(NUSCENES, student, probe=True, steps=6, cached_features=False))
+    assert same(before, load_file(plain.artifact.path / "student.safetensors"))
+
+
+def test_re_estimated_norms_change_the_statistics_alone(runner):
+    def after(**changes):
+        outcome = runner.run(finetune_step(NUSCENES, probe=True, steps=2, **changes))
+        return load_file(outcome.artifact.path / "student.safetensors")
+
+    plain, estimated = after(), after(reestimate_norm=True)
+    changed = {name for name in plain if not torch.equal(plain[name], estimated[name])}
+    assert changed
+    assert all(name.endswith(("running_mean", "running_var", "num_batches_tracked")) for name in changed)
+
+
+def test_fine_tuning_learns_what_it_is_shown(runner):
+    step = finetune_step(NUSCENES, steps=40, batch=2, labels="2-frames")
+    outcome = runner.run(step)
+    import json
+
+    history = json.loads((outcome.artifact.path / "history.json").read_text())
+    assert history[-1]["cross_entropy"] < 0.5 * history[0]["cross_entropy"]
+    seen = smoke().eval.with_(split="train", dataset="nuscenes")
+    scored = runner.run(plans.evaluate(smoke(), NUSCENES, seen, step))
+    assert scored.artifact.details["metrics"]["miou"] > 15

@@ -1,0 +1,55 @@
+"""Checkpoints, order, schedules, seeds."""
+
+import torch
+
+from hvd.training import checkpoint, loading, optim, seeding
+
+
+def test_the_newest_intact_checkpoint_is_taken(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save(tmp_path, step, {"x": torch.full((3,), step)})
+    assert len(list(tmp_path.glob("*.pt"))) == 2
+    newest = max(tmp_path.glob("*.pt"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    step, state = checkpoint.load_newest(tmp_path)
+    assert step == 2
+    assert torch.equal(state["x"], torch.full((3,), 2))
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoint.load_newest(tmp_path) is None
+
+
+def test_order_visits_every_item_once_a_pass():
+    order = loading.Order(count=7, batch=3, seed=1)
+    places = [item for step in range(7) for item in order.batch(step)]
+    assert sorted(places[:7]) == sorted(places[7:14]) == sorted(places[14:]) == list(range(7))
+    assert places[:7] != places[7:14]
+    assert loading.Order(7, 3, 1).batch(4) == order.batch(4)
+
+
+def test_workers_change_no_result():
+    def load(draw: int) -> torch.Tensor:
+        return torch.rand(3, generator=seeding.torch_generator(0, "x", draw))
+
+    here = list(loading.prefetch(load, range(2, 8), 0))
+    there = list(loading.prefetch(load, range(2, 8), 2))
+    assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
+
+
+def test_schedules_begin_peak_and_end_where_they_should():
+    assert optim.cosine(0, 100) == 1
+    assert optim.cosine(50, 100) == 0.5
+    assert optim.cosine(100, 100) == 0
+    shares = [optim.one_cycle(step, 100, 0.2) for step in range(100)]
+    assert shares[0] == 0.04
+    assert max(shares) == shares[20] == 1
+    assert shares[:21] == sorted(shares[:21])
+    assert shares[20:] == sorted(shares[20:], reverse=True)
+
+
+def test_seeds_depend_on_every_part_and_on_nothing_else():
+    assert seeding.seed_of(0, "a", 1) == 3805457466603685491
+    assert len({seeding.seed_of(0, "a", 1), seeding.seed_of(1, "a", 0), seeding.seed_of(0, "a1")}) == 3
