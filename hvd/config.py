@@ -22,8 +22,8 @@ class Config(BaseModel):
         return self.model_dump(mode="json", exclude_none=True)
 
     def with_(self, **changes: Any) -> Self:
-        """A validated copy with some fields replaced."""
-        return type(self).model_validate({**dict(self), **changes})
+        """A validated copy with some fields replaced; raises UsageError as `parse` does."""
+        return parse(type(self), {**dict(self), **changes})
 
 
 C = TypeVar("C", bound=Config)

@@ -20,7 +20,7 @@ def wait_for(pattern: str, store: Path, process: subprocess.Popen, limit_s: floa
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_stopped_training_goes_on(hvd, workplace, number, code):
-    arguments = ["pretrain", "--recipe", "smoke", "--set", "pretrain.steps=300", "--set", "pretrain.save_every=5"]
+    arguments = ["pretrain", "--recipe", "smoke", "--set", "pretrain.steps=60", "--set", "pretrain.save_every=5"]
     arguments += ["--seed", str(code)]
     hvd("prep", "nuscenes", "--recipe", "smoke")
     command = [Path(sys.executable).with_name("hvd"), *arguments]

@@ -1,0 +1,1 @@
+"""The built-in world: procedural streets in the data sets' own formats."""

@@ -1,0 +1,112 @@
+"""Writing a world: drives in parallel, each from its own seed, then what they share; restartable by drive."""
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
+
+from hvd.errors import InputError
+from hvd.log import track
+from hvd.pool import worker_pool
+from hvd.world import kitti_writer, nuscenes_writer
+from hvd.world.config import WorldConfig
+from hvd.world.materials import Split
+from hvd.world.rigs import build_rig
+
+_HELD_OUT = 7  # one training scene of seven is held out by the `parametrize` split
+
+
+class _Job(NamedTuple):
+    config: WorldConfig
+    split: Split
+    place: int  # of the drive in its split
+    number: int  # over both splits
+    out: Path
+
+
+def write_world(config: WorldConfig, out: Path, workers: int) -> None:
+    """Write a world under `out`, in the format of its rig's data set.
+
+    The bytes depend on the config alone. A drive that is already there, whole and of this config, is kept.
+
+    Raises:
+        InputError: the folder holds an unfinished world of another config.
+        ResourceError: a worker process died.
+    """
+    jobs = _jobs(config, out)
+    _prepare(config, out)
+    records = list(track(_run(jobs, workers), f"world ({config.rig})", total=len(jobs)))
+    if config.rig == "nuscenes":
+        nuscenes_writer.write_tables(config, records, _channels(config), out)
+    else:
+        kitti_writer.write_texts(config, records, out)
+    (out / "splits.json").write_text(json.dumps(_splits(config), indent=1))
+    shutil.rmtree(_notes(out))
+
+
+def _notes(out: Path) -> Path:
+    """Where finished drives leave their records until all are there."""
+    return out / ".drives"
+
+
+def _prepare(config: WorldConfig, out: Path) -> None:
+    """Make the folders, and note which world this is."""
+    marker, stamp = _notes(out) / "config.json", json.dumps(config.resolved(), sort_keys=True)
+    if marker.exists() and marker.read_text() != stamp:
+        raise InputError("an unfinished world of another config is here", where=out, hint="name an empty folder")
+    marker.parent.mkdir(parents=True, exist_ok=True)
+    marker.write_text(stamp)
+    if config.rig == "nuscenes":
+        nuscenes_writer.prepare_folders(out, _channels(config))
+    else:
+        kitti_writer.prepare_folders(config, out)
+
+
+def _channels(config: WorldConfig) -> list[str]:
+    return ["LIDAR_TOP", *(camera.name for camera in build_rig(config, np.random.default_rng(0)).cameras)]
+
+
+def _jobs(config: WorldConfig, out: Path) -> list[_Job]:
+    train = [_Job(config, "train", i, i, out) for i in range(config.train_scenes)]
+    return train + [_Job(config, "val", i, config.train_scenes + i, out) for i in range(config.val_scenes)]
+
+
+def _run(jobs: list[_Job], workers: int) -> Iterator[Any]:
+    """Records of all drives, in order."""
+    if workers <= 1:
+        yield from map(_drive, jobs)
+        return
+    with worker_pool(workers, "the world") as pool:
+        yield from pool.map(_drive, jobs)
+
+
+def _drive(job: _Job) -> Any:
+    """One drive, or its record if it is there already."""
+    note = _notes(job.out) / f"{job.number:05d}.json"
+    if note.exists():
+        return json.loads(note.read_text())
+    writer = nuscenes_writer if job.config.rig == "nuscenes" else kitti_writer
+    with threadpool_limits(1):  # one thread a worker, and sums in one order
+        made: Mapping[str, Any] = writer.write_drive(*job)
+    partial = note.with_suffix(".tmp")
+    partial.write_text(json.dumps(made))
+    partial.replace(note)
+    return made
+
+
+def _splits(config: WorldConfig) -> dict[str, dict[str, list[str]]]:
+    """Scene names by kind of split and part; `parametrize` holds out training scenes in place of validation ones."""
+    if config.rig == "kitti":
+        split = {part: list(kitti_writer.sequences(config, part)) for part in ("train", "val")}
+        return {"paper": split, "parametrize": split}
+    names = [nuscenes_writer.scene_name(i) for i in range(config.train_scenes + config.val_scenes)]
+    train = names[: config.train_scenes]
+    held_out = train[_HELD_OUT - 1 :: _HELD_OUT] or train[-1:]
+    return {
+        "paper": {"train": train, "val": names[config.train_scenes :]},
+        "parametrize": {"train": [name for name in train if name not in held_out], "val": held_out},
+    }

@@ -1,0 +1,39 @@
+"""What decides the bytes of a built-in world (torch-free: it enters the key of everything made from the world)."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from hvd.config import Config
+
+VERSION = "v1.0-world"  # name of the nuScenes tables
+TRAIN_SEQUENCES = ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10")
+VAL_SEQUENCES = ("08",)
+
+
+class WorldConfig(Config):
+    """One built-in world: a rig, a seed and sizes. Scenes are drives of a few frames through one street each."""
+
+    rig: Literal["nuscenes", "kitti"]
+    seed: int = Field(default=0, ge=0)
+    train_scenes: int = Field(default=100, ge=1)
+    val_scenes: int = Field(default=20, ge=1)
+    frames_per_scene: int = Field(default=2, ge=1)
+    frame_interval_s: float = Field(default=0.5, gt=0)
+    image_width: int = Field(default=224, ge=16)
+    image_height: int = Field(default=128, ge=16)
+    antialias: bool = True  # more rays through pixels on edges
+    lidar_columns: int = Field(default=540, ge=8)  # azimuth steps of a turn
+
+
+def mini_world(rig: Literal["nuscenes", "kitti"], seed: int = 0) -> WorldConfig:
+    """The world of the `mini` recipe: 200 training and 40 validation frames of one sensor."""
+    if rig == "kitti":
+        return WorldConfig(rig=rig, seed=seed, image_width=310, image_height=94, antialias=False, lidar_columns=512)
+    return WorldConfig(rig=rig, seed=seed)
+
+
+def smoke_world(rig: Literal["nuscenes", "kitti"], seed: int = 0) -> WorldConfig:
+    """The world of the `smoke` recipe: a handful of scenes with small sensors, written in seconds."""
+    sizes: dict[str, Any] = {"image_width": 96, "image_height": 56, "antialias": False, "lidar_columns": 180}
+    return WorldConfig(rig=rig, seed=seed, train_scenes=4, val_scenes=2, frames_per_scene=2, **sizes)
