@@ -21,7 +21,7 @@ from hvd.models.student import HEAD_FILE, load_backbone, read_config, student_fi
 from hvd.models.unet import SparseUNet
 from hvd.models.weights import load_checkpoint, load_into
 from hvd.training import seeding
-from hvd.training.device import pick_device
+from hvd.training.device import moved, pick_device
 from stages import protocol
 from stages.runner import Runtime
 from stages.selection import rows_of
@@ -80,7 +80,7 @@ def predict(
     backbone: SparseUNet, head: SegmentationHead, data: SegmentationData, row: int, device: torch.device
 ) -> tuple[NDArray[np.int64], int]:
     """Classes of all points (P,); those that are not finite get the frame's commonest. And how many those are."""
-    batch = data.batch([row]).to(device)
+    batch = moved(data.batch([row]), device)
     if len(batch.coords) == 0:
         return np.zeros(len(batch.point_voxel), np.int64), len(batch.point_voxel)
     scores = head(backbone(batch.feature, batch.coords, 1))

@@ -18,7 +18,7 @@ from hvd.datasets.labels import LABEL_MAPS
 from hvd.datasets.segmentation import SegmentationData, VoxelBatch
 from hvd.models.unet import SparseUNet
 from hvd.training import seeding
-from hvd.training.device import pick_device
+from hvd.training.device import moved, pick_device
 from stages import protocol
 from stages.export import open_student
 from stages.runner import Runtime
@@ -56,7 +56,7 @@ def run(config: ExportFeaturesConfig, inputs: Mapping[str, Path], work: Work, ru
     with create(work.folder / FILE, data, rows, student.out_channels, attributes) as file:
         offset = file["point_offset"][:]
         for place, row in enumerate(log.track(rows, f"export features of {config.dataset}")):
-            features = point_features(student, data.batch([row]).to(device))
+            features = point_features(student, moved(data.batch([row]), device))
             file["feature"][offset[place] : offset[place + 1]] = features
             not_finite += int(np.isnan(features[:, 0]).sum())
     return {"frames": len(rows), "points": int(offset[-1]), "points_not_finite": not_finite}

@@ -18,7 +18,7 @@ from hvd.models.heads import SegmentationHead
 from hvd.models.student import HEAD_FILE, load_backbone, save_head, save_student
 from hvd.models.unet import SparseUNet
 from hvd.training import loading, seeding
-from hvd.training.device import pick_device
+from hvd.training.device import moved, pick_device
 from hvd.training.interrupt import StopRequest
 from stages import protocol
 from stages.runner import Runtime
@@ -112,7 +112,7 @@ def forward(
     """Class scores (V, classes) and labels (V,) of a batch; probing sends no gradient into the backbone."""
     if isinstance(batch, list):
         return head(torch.cat([f for f, _ in batch]).float()), torch.cat([label for _, label in batch])
-    batch = batch.to(device)
+    batch = moved(batch, device)
     with torch.set_grad_enabled(not config.linear_probe):
         features = backbone(batch.feature, batch.coords, batch.batch_size)
     return head(features), batch.label
@@ -132,7 +132,7 @@ def embed(backbone: SparseUNet, data: SegmentationData, rows: list[int], device:
     backbone.eval()
     items = []
     for row in log.track(rows, "embed"):
-        batch = data.batch([row]).to(device)
+        batch = moved(data.batch([row]), device)
         features = backbone(batch.feature, batch.coords, 1)
         items.append((features.half(), batch.label))
     return items
@@ -148,7 +148,7 @@ def reestimate_norm(backbone: SparseUNet, data: SegmentationData, rows: list[int
         norm.momentum = None  # cumulative average
     backbone.train()
     for row in log.track(rows, "re-estimate batch norm"):
-        batch = data.batch([row]).to(device)
+        batch = moved(data.batch([row]), device)
         backbone(batch.feature, batch.coords, 1)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

@@ -23,7 +23,7 @@ from hvd.models.distiller import BevBranch, Cameras, Distiller
 from hvd.models.student import save_student
 from hvd.models.teacher import Teacher, build_teacher
 from hvd.training import loading, seeding
-from hvd.training.device import pick_device
+from hvd.training.device import moved, pick_device
 from hvd.training.interrupt import StopRequest
 from stages import protocol
 from stages.runner import Runtime
@@ -62,7 +62,7 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
             optimizer.zero_grad(set_to_none=True)
             tokens: list[str] = []
             for part in range(parts):
-                batch = next(batches).to(device)
+                batch = moved(next(batches), device)
                 loss, terms = losses(config, networks, teacher, batch, (step, part))
                 (loss / parts).backward()
                 tokens += batch.tokens

@@ -5,9 +5,9 @@ Points, lifted pixels and the BEV grid all live in the augmented LiDAR frame (me
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,12 +50,6 @@ class PretrainBatch:
     def batch_size(self) -> int:
         """Number of samples B."""
         return len(self.tokens)
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch with its tensors on `device`."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **moved)
 
 
 @dataclass(frozen=True)

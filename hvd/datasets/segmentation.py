@@ -4,9 +4,8 @@ Letters: V voxels, P points.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import torch
@@ -36,12 +35,6 @@ class VoxelBatch:
     def batch_size(self) -> int:
         """Number of frames."""
         return len(self.tokens)
-
-    def to(self, device: torch.device) -> Self:
-        """The same batch with its tensors on `device`."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        moved: dict[str, Any] = {name: v.to(device) for name, v in values.items() if isinstance(v, Tensor)}
-        return replace(self, **moved)
 
 
 class SegmentationData:

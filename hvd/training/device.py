@@ -1,8 +1,14 @@
 """Which device a stage runs on."""
 
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
 import torch
+from torch import Tensor
 
 from hvd.errors import ResourceError, UsageError
+
+Batch = TypeVar("Batch", bound=Any)  # a frozen dataclass
 
 
 def pick_device(name: str) -> torch.device:
@@ -21,3 +27,9 @@ def pick_device(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ResourceError("no GPU that torch can use", hint="leave --device away to run on the CPU")
     return device
+
+
+def moved(batch: Batch, device: torch.device) -> Batch:
+    """The same batch with its tensors on `device`."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: value.to(device) for name, value in values.items() if isinstance(value, Tensor)})

@@ -16,7 +16,7 @@ from hvd.world.assets.plants import BUSHES, TREES, hedge
 from hvd.world.assets.trucks import BUSES, TRAILERS, TRUCKS
 from hvd.world.materials import Split
 from hvd.world.mesh import Mesh, placed
-from hvd.world.site import Site
+from hvd.world.site import CLOSE_M, Site
 from hvd.world.street import REACH_M, Street
 
 Rng = np.random.Generator
@@ -97,7 +97,7 @@ def _works(site: Site) -> None:
 
 def _row(site: Site, families: Families, count: int, spacing: float) -> bool:
     """A row of the same things, of two or three makes; False if there is room for less than two."""
-    spot = site.spot("park", "lane", "walk", "verge", "island", "plaza", "lot")
+    spot = site.spot("park", "lane", "walk", "verge", "island", "plaza", "lot", reach=CLOSE_M)
     if spot is None:
         return False
     s, d, _ = spot
@@ -115,7 +115,7 @@ def _cycles(site: Site) -> None:
     """Bicycles at racks, parked motorcycles, and riders at the edge of the road or on the pavement."""
     rows = ((BICYCLES, "walk plaza verge garden island", 0.7), (MOTORCYCLES, "park walk lot lane island", 1.1))
     for families, uses, gap in rows:
-        spot = site.spot(*uses.split())
+        spot = site.spot(*uses.split(), reach=CLOSE_M)
         if spot is None:
             continue
         s, d, heading = spot
@@ -135,7 +135,8 @@ def _cycles(site: Site) -> None:
 def _ride(site: Site, families: Families) -> None:
     mesh, speed = draw(families, site.rng, site.split), float(site.rng.uniform(2, 6))
     for _ in range(10):
-        spot = site.spot("lane", "park", "walk", "island") if families is BICYCLISTS else site.spot("lane", "park")
+        uses = ("lane", "park", "walk", "island") if families is BICYCLISTS else ("lane", "park")
+        spot = site.spot(*uses, reach=CLOSE_M)
         if spot is not None and site.add(mesh, *spot, speed):
             return
 
@@ -143,7 +144,7 @@ def _ride(site: Site, families: Families) -> None:
 def _people(site: Site) -> None:
     """People alone and in groups, standing or walking any way."""
     for _ in range(int(site.rng.integers(7, 13))):
-        spot = site.spot("walk", "walk", "plaza", "verge", "island", "park", "garden", "lot")
+        spot = site.spot("walk", "walk", "plaza", "verge", "island", "park", "garden", "lot", reach=CLOSE_M)
         if spot is None:
             continue
         s, d, _ = spot

@@ -13,6 +13,7 @@ from hvd.world.mesh import F64, Mesh, placed
 from hvd.world.street import Street
 
 NEAR_M = 32.0  # things that matter stand within this distance along the street
+CLOSE_M = 20.0  # and small ones, which few rays meet, within this one
 _CLEAR_S = 0.8  # seconds before and after which a mover's way must be free
 
 
@@ -86,11 +87,11 @@ class Site:
             self.things.append(Thing(len(self.things) + 1, kind, mesh, s, d, yaw, speed, tilt))
         return free
 
-    def station(self, reach: float = NEAR_M) -> float:
+    def station(self, reach: float) -> float:
         """A random station near the ego vehicle, nearer ones more often."""
         return float(np.clip(self.rng.normal(3, 0.5 * reach), -reach, reach + 4))
 
-    def spot(self, *uses: str) -> tuple[float, float, float] | None:
+    def spot(self, *uses: str, reach: float = NEAR_M) -> tuple[float, float, float] | None:
         """A random (s, d) on one of the strips of the given uses, and the direction of traffic on that side."""
         strips = [(side, strip) for use in uses for side, strip in self.street.find(use)]
         if not strips:
@@ -98,7 +99,8 @@ class Site:
         side, strip = strips[self.rng.integers(len(strips))]
         margin = min(0.5, strip.width / 4)
         far = min(strip.far, strip.near + 9) if strip.use == "field" else strip.far
-        return self.station(), side * float(self.rng.uniform(strip.near + margin, far - margin)), self.heading(side)
+        d = side * float(self.rng.uniform(strip.near + margin, far - margin))
+        return self.station(reach), d, self.heading(side)
 
     def heading(self, side: int) -> float:
         """Direction of traffic on a side: with the ego vehicle on its own side, against it on the other."""
