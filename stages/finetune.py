@@ -122,7 +122,7 @@ def losses(scores: Tensor, label: Tensor, lovasz: bool) -> dict[str, Tensor]:
     """Cross-entropy, plus Lovasz-softmax where asked for."""
     terms = {"cross_entropy": cross_entropy(scores, label)}
     if lovasz:
-        terms["lovasz"] = lovasz_softmax(scores.softmax(1), label)
+        terms["lovasz"] = lovasz_softmax(scores, label)
     return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 

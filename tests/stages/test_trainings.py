@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from hvd.errors import CheckFailedError
 from hvd.training.interrupt import Interrupted
 from stages import plans
+from stages.finetune import losses
 from stages.plans import Source
 from stages.recipes import smoke
 from stages.runner import Runner
@@ -158,3 +159,11 @@ def test_fine_tuning_learns_what_it_is_shown(runner):
     seen = smoke().eval.with_(split="train", dataset="nuscenes")
     scored = runner.run(plans.evaluate(smoke(), NUSCENES, seen, step))
     assert scored.artifact.details["metrics"]["miou"] > 8  # a network that learnt nothing stays under 4
+
+
+def test_the_loss_of_a_perfect_prediction_vanishes():
+    """Both terms take raw scores: a softmax too many would keep the Lovasz term near 1."""
+    label = torch.tensor([0, 1, 2, 255, 1])
+    scores = 30 * torch.nn.functional.one_hot(label.clamp(max=2), 3).float()
+    terms = losses(scores, label, lovasz=True)
+    assert all(float(value) < 1e-6 for value in terms.values())
