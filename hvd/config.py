@@ -42,8 +42,10 @@ def parse(cls: type[C], tree: Mapping[str, Any]) -> C:
         first = error.errors()[0]
         loc = _as_written(tree, [str(part) for part in first["loc"]])
         where = ".".join(loc)
+        if first["type"] == "value_error":  # a rule of ours over several fields
+            raise UsageError(first["msg"].removeprefix("Value error, "), where=where or None) from None
         if first["type"] == "extra_forbidden":
-            raise UsageError(f"unknown option {where}", hint=_nearest(loc[-1], _names_beside(cls, loc[:-1]))) from None
+            raise UsageError(f"unknown option {where}", hint=_nearest(loc, _names_beside(cls, loc[:-1]))) from None
         raise UsageError(f"bad value for {where}", why=f"{first['msg']}, got {_shorten(first['input'])}") from None
 
 
@@ -79,10 +81,10 @@ def _config_in(annotation: Any) -> type[BaseModel] | None:
     return next((c for c in map(_config_in, getattr(annotation, "__args__", ())) if c), None)
 
 
-def _nearest(name: str, names: Iterable[str]) -> str:
+def _nearest(loc: list[str], names: Iterable[str]) -> str:
     valid = sorted(names)
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    return f"did you mean {close[0]}?" if close else f"valid: {', '.join(valid)}"
+    close = difflib.get_close_matches(loc[-1], valid, n=1, cutoff=0.5)
+    return f"did you mean {'.'.join([*loc[:-1], close[0]])}?" if close else f"valid: {', '.join(valid)}"
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:

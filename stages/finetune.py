@@ -43,7 +43,7 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
         reestimate_norm(backbone, data, labelled, device)
     head = SegmentationHead(backbone.out_channels, len(classes.names)).to(device)
     total = config.total_steps(len(labelled))
-    log.info(f"finetune on {len(labelled)} labelled frames ({config.labels}): {total} steps of {config.batch}")
+    log.info(f"finetune on {len(labelled)} labelled frames ({config.labels}): {total} steps, batch {config.batch}")
 
     parts: list[tuple[nn.Module, float]] = [(head, config.head_lr)]
     if not config.linear_probe:

@@ -25,7 +25,7 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Path], work: Work, runtime:
     """Write one part after another; on the CPU in worker processes, because the network scales badly with threads."""
     images = Arrays(inputs["images"], "image")
     device = pick_device(runtime.device)
-    log.info(f"features will take up to {_bytes(config, len(images), images.item_shape[0]) / 1e9:.1f} GB")
+    log.info(f"features will take up to {_bytes(config, len(images), images.item_shape[0]) / 1e6:,.0f} MB")
 
     def job(frames: range) -> Callable[[Path], None]:
         return partial(_make_part, config, inputs["images"], str(device), frames)

@@ -41,7 +41,7 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
     data = open_data(config, inputs)
     chosen = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
     total = config.total_steps(len(chosen))
-    log.info(f"pretrain on {len(chosen)} frames of split {config.split}: {total} steps of {config.batch}")
+    log.info(f"pretrain on {len(chosen)} frames of split {config.split}: {total} steps, batch {config.batch}")
 
     teacher = None if config.cached_features else build_teacher(config.teacher).to(device)
     networks = build_networks(config).to(device)

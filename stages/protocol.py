@@ -89,7 +89,7 @@ def evaluation(config: EvalConfig, inputs: Mapping[str, Path], frames: Frames, n
         f"{data_name(frames)}, {config.splits} {config.split} ({num_frames} frames)",
         f"{probe} {_labels(model)} (offset {model['offset']}, {model['frames']} frames)",
         f"voxels {model['voxel_size_m']:g} m",
-        f"{model['length']} of {model['batch']}, seed {model['seed']}, {model['threads']} threads",
+        f"{model['length']}, batch {model['batch']}, seed {model['seed']}, {model['threads']} threads",
         _student(model),
     ]
     return "; ".join(parts)
@@ -105,6 +105,6 @@ def _student(model: Mapping[str, Any]) -> str:
     if isinstance(student, str):
         return student + (", batch norm re-estimated" if "batch_norm" in model else "")
     return (
-        f"student {student['views']} on {student['data']} ({student['frames']} frames, {student['length']} of"
-        f" {student['batch']}, seed {student['seed']}), teacher {student['teacher']}"
+        f"student {student['views']} on {student['data']} ({student['frames']} frames, {student['length']},"
+        f" batch {student['batch']}, seed {student['seed']}), teacher {student['teacher']}"
     )

@@ -81,7 +81,10 @@ class Recipe(Config):
             features.height,
             features.width,
         ):
-            raise ValueError("with cached features, pretrain and features need the same teacher, height and width")
+            raise ValueError(
+                "with cached features, pretrain and features need the same teacher, height and width:"
+                " set both, or pretrain.cached_features=false"
+            )
         return self
 
 

@@ -5,7 +5,9 @@ import signal
 import sys
 import tempfile
 import traceback
+from importlib import metadata
 from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -16,13 +18,22 @@ from hvd.training.interrupt import Interrupted
 
 app = typer.Typer(
     name="hvd",
-    help="Image-to-LiDAR self-supervised distillation with hybrid views: prep, pretrain, finetune, eval, export.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 for module in (run, reproduce, world, draw, inspect, doctor):
     module.register(app)
+
+
+@app.callback()
+def options(
+    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+) -> None:
+    """Image-to-LiDAR self-supervised distillation with hybrid views: prep, pretrain, finetune, eval, export."""
+    if version:
+        sys.stdout.write(f"hvd {metadata.version('hvdistill')}\n")
+        raise typer.Exit
 
 
 def main() -> None:
@@ -37,7 +48,9 @@ def main() -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except typer.TyperException as error:  # a wrong option or argument
-        log.error(error.format_message() if isinstance(error, typer.BadParameter) else str(error))
+        text = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        if text:  # none where only the help was printed
+            log.error(text)
         code = 2
     except (KeyboardInterrupt, typer.Abort):
         log.error("interrupted; finished parts and checkpoints are kept: run the same command to go on")

@@ -58,8 +58,9 @@ class Common:
         from stages.recipes import load
 
         name = self.recipe_name(*sources)
+        recipe = load(name, self.config, self.set_ or ())
         log.info(f"recipe {name}; " + "; ".join(str(source) for source in sources))
-        return load(name, self.config, self.set_ or ())
+        return recipe
 
     def open_store(self) -> "Store":
         """The artifact store."""

@@ -172,7 +172,9 @@ def _stored(
 
     found = runner.choose(stage, given, dataset)
     if found is None:
-        raise InputError(f"no {stage} artifact of recipe {runner.runtime.recipe} in the store", hint=hint)
+        recipes = sorted({item.details["recipe"] for item in runner.store.artifacts(stage)} - {runner.runtime.recipe})
+        others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
+        raise InputError(f"no {stage} artifact of recipe {runner.runtime.recipe} in the store", why=others, hint=hint)
     if given is None:
         log.info(f"from the newest: {stage} {found.key[:8]}")
         runner.refuse_mixing(found, str(source.root) if source.root else None)

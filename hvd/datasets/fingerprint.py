@@ -35,7 +35,13 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
             raise InputError("no semkitti data set", where=root, why="looked for sequences/NN/velodyne/*.bin")
         return
     if not version or not (root / version).is_dir():
-        raise InputError("no nuscenes data set", where=root, why=f"looked for the folder {version}")
+        found = ", ".join(sorted(path.parent.name for path in root.glob("v*/sample.json"))) or "none"
+        raise InputError(
+            "no nuscenes data set",
+            where=root,
+            why=f"looked for the folder {version}; versions found: {found}",
+            hint="choose one with --version",
+        )
     for table in _TABLES["frames"]:
         if not (root / version / f"{table}.json").is_file():
             raise InputError("missing table", where=root / version / f"{table}.json")

@@ -14,7 +14,7 @@ class Interrupted(BaseException):
         self.signum = signum
 
     def __str__(self) -> str:
-        return f"stopped by {signal.Signals(self.signum).name}; the state is saved: run the same command to go on"
+        return f"stopped by {signal.Signals(self.signum).name}; what is finished is kept: run the same command to go on"
 
 
 class StopRequest:

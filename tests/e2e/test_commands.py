@@ -84,7 +84,7 @@ def test_planning_and_help_load_no_torch(workplace, hvd):
     [
         (("prep", "nuscenes", "--root", "/no/such/root"), 3, "no such folder"),
         (("prep", "atlantis"), 2, "valid: nuscenes, semkitti"),
-        (("pretrain", "--set", "pretrain.bev.wieght=1"), 2, "did you mean weight?"),
+        (("pretrain", "--set", "pretrain.bev.wieght=1"), 2, "did you mean pretrain.bev.weight?"),
         (("pretrain", "--views", "ipv,top"), 2, "views"),
         (("pretrain", "--recipe", "huge"), 2, "unknown recipe"),
         (("finetune", "semkitti", "--labels", "abc"), 2, "1%"),

@@ -34,7 +34,7 @@ def test_another_optimiser_replaces_the_whole_table():
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("pretrain.bev.wieght=1", "unknown option pretrain.bev.wieght; did you mean weight"),
+        ("pretrain.bev.wieght=1", "unknown option pretrain.bev.wieght; did you mean pretrain.bev.weight"),
         ("pretrane.batch=1", "unknown option pretrane; did you mean pretrain"),
         ("pretrain.optimizer.lr=abc", "bad value for pretrain.optimizer.lr"),
         ("pretrain.bev.weight=NaN", "bad value for pretrain.bev.weight"),
