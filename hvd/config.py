@@ -43,7 +43,8 @@ def parse(cls: type[C], tree: Mapping[str, Any]) -> C:
         loc = _as_written(tree, [str(part) for part in first["loc"]])
         where = ".".join(loc)
         if first["type"] == "value_error":  # a rule of ours over several fields
-            raise UsageError(first["msg"].removeprefix("Value error, "), where=where or None) from None
+            rule = first["msg"].removeprefix("Value error, ")
+            raise (UsageError(f"bad value for {where}", why=rule) if where else UsageError(rule)) from None
         if first["type"] == "extra_forbidden":
             raise UsageError(f"unknown option {where}", hint=_nearest(loc, _names_beside(cls, loc[:-1]))) from None
         raise UsageError(f"bad value for {where}", why=f"{first['msg']}, got {_shorten(first['input'])}") from None
