@@ -12,7 +12,7 @@ from cache.work import Work
 from hvd import log
 from hvd.datasets.labels import LABEL_MAPS
 from hvd.datasets.segmentation import SegmentationData, VoxelBatch
-from hvd.datasets.splits import LabelBudget, Unit
+from hvd.datasets.splits import LABEL_UNIT, LabelBudget
 from hvd.losses.segmentation import cross_entropy, lovasz_softmax
 from hvd.models.heads import SegmentationHead
 from hvd.models.student import HEAD_FILE, load_backbone, save_head, save_student
@@ -25,8 +25,6 @@ from stages.runner import Runtime
 from stages.selection import rows_of
 from stages.specs import FinetuneConfig
 from stages.training import Training, build_optimizer, lr_share
-
-LABEL_UNIT: dict[str, Unit] = {"nuscenes": "scene", "semkitti": "frame"}  # what a share of labels counts
 
 Item = tuple[Tensor, Tensor]  # backbone features (V, C) and classes (V,) of one frame
 

@@ -13,6 +13,8 @@ from hvd.errors import InputError, UsageError
 Unit = Literal["scene", "frame"]
 Splits = dict[str, tuple[str, ...]]
 
+LABEL_UNIT: dict[str, Unit] = {"nuscenes": "scene", "semkitti": "frame"}  # what a share of labels counts
+
 SPLIT_KINDS = ("paper", "parametrize")
 SPLITS_FILE = "splits.json"
 """A data set that brings this file, {kind: {split: [scene, ...]}}, replaces the official lists."""

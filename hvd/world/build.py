@@ -14,10 +14,9 @@ from hvd.log import track
 from hvd.pool import worker_pool
 from hvd.world import kitti_writer, nuscenes_writer
 from hvd.world.config import WorldConfig
+from hvd.world.drives import splits
 from hvd.world.materials import Split
 from hvd.world.rigs import build_rig
-
-_HELD_OUT = 7  # one training scene of seven is held out by the `parametrize` split
 
 
 class _Job(NamedTuple):
@@ -44,7 +43,7 @@ def write_world(config: WorldConfig, out: Path, workers: int) -> None:
         nuscenes_writer.write_tables(config, records, _channels(config), out)
     else:
         kitti_writer.write_texts(config, records, out)
-    (out / "splits.json").write_text(json.dumps(_splits(config), indent=1))
+    (out / "splits.json").write_text(json.dumps(splits(config), indent=1))
     shutil.rmtree(_notes(out))
 
 
@@ -96,17 +95,3 @@ def _drive(job: _Job) -> Any:
     partial.write_text(json.dumps(made))
     partial.replace(note)
     return made
-
-
-def _splits(config: WorldConfig) -> dict[str, dict[str, list[str]]]:
-    """Scene names by kind of split and part; `parametrize` holds out training scenes in place of validation ones."""
-    if config.rig == "kitti":
-        split = {part: list(kitti_writer.sequences(config, part)) for part in ("train", "val")}
-        return {"paper": split, "parametrize": split}
-    names = [nuscenes_writer.scene_name(i) for i in range(config.train_scenes + config.val_scenes)]
-    train = names[: config.train_scenes]
-    held_out = train[_HELD_OUT - 1 :: _HELD_OUT] or train[-1:]
-    return {
-        "paper": {"train": train, "val": names[config.train_scenes :]},
-        "parametrize": {"train": [name for name in train if name not in held_out], "val": held_out},
-    }

@@ -1,14 +1,16 @@
 """What decides the bytes of a built-in world (torch-free: it enters the key of everything made from the world)."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from hvd.config import Config
 
 VERSION = "v1.0-world"  # name of the nuScenes tables
 TRAIN_SEQUENCES = ("00", "01", "02", "03", "04", "05", "06", "07", "09", "10")
 VAL_SEQUENCES = ("08",)
+MAX_SPEED_M_S = 12.0  # of the ego vehicle
+_STREET_M = 40.0  # of the way that it may go along a street
 
 
 class WorldConfig(Config):
@@ -24,6 +26,17 @@ class WorldConfig(Config):
     image_height: int = Field(default=128, ge=16)
     antialias: bool = True  # more rays through pixels on edges
     lidar_columns: int = Field(default=540, ge=8)  # azimuth steps of a turn
+
+    @model_validator(mode="after")
+    def _stays_on_the_street(self) -> Self:
+        if self.duration_s * MAX_SPEED_M_S > _STREET_M:
+            raise ValueError(f"a drive of {self.duration_s:g} s is longer than its street: take fewer frames a scene")
+        return self
+
+    @property
+    def duration_s(self) -> float:
+        """Seconds from a drive's first key frame to its last."""
+        return self.frame_interval_s * (self.frames_per_scene - 1)
 
 
 def mini_world(rig: Literal["nuscenes", "kitti"], seed: int = 0) -> WorldConfig:

@@ -7,7 +7,9 @@ from typing import TypedDict
 import numpy as np
 from PIL import Image
 
-from hvd.world.config import TRAIN_SEQUENCES, VAL_SEQUENCES, WorldConfig
+from hvd.geometry.se3 import inverse
+from hvd.world.config import WorldConfig
+from hvd.world.drives import sequences
 from hvd.world.kinds import kitti_ids
 from hvd.world.materials import Split
 from hvd.world.mesh import F64
@@ -27,14 +29,6 @@ class DriveRecord(TypedDict):
     calibration: str
 
 
-def sequences(config: WorldConfig, split: Split) -> dict[str, list[int]]:
-    """Drives of each sequence of a split, in order; a small world has fewer sequences."""
-    names = TRAIN_SEQUENCES if split == "train" else VAL_SEQUENCES
-    count = config.train_scenes if split == "train" else config.val_scenes
-    shares = np.array_split(np.arange(count), min(count, len(names)))
-    return {name: share.tolist() for name, share in zip(names, shares, strict=False)}
-
-
 def prepare_folders(config: WorldConfig, out: Path) -> None:
     """Make the folders that drives write to."""
     for sequence in (*sequences(config, "train"), *sequences(config, "val")):
@@ -49,7 +43,7 @@ def write_drive(config: WorldConfig, split: Split, index: int, number: int, out:
     position = drives.index(index)
     first, poses = position * config.frames_per_scene, []
     for key_frame in range(config.frames_per_scene):
-        frame = record(config, drive, key_frame, seed=number)
+        frame = record(config, drive, key_frame, number)
         _write_frame(frame, drive.scene, out / "sequences" / sequence, f"{first + key_frame:06d}", position)
         poses.append((frame.world_from_ego_camera[0] @ drive.rig.cameras[0].ego_from_camera).tolist())
     return {"sequence": sequence, "first": first, "poses": poses, "calibration": _calibration(drive.rig)}
@@ -70,7 +64,7 @@ def _calibration(rig: Rig) -> str:
     """Text of calib.txt: one camera stands for all four, in one place with the reference camera."""
     camera = rig.cameras[0]
     projection = np.concatenate([camera.intrinsics, np.zeros((3, 1))], 1)
-    camera_from_lidar = np.linalg.inv(camera.ego_from_camera) @ rig.lidar.ego_from_lidar
+    camera_from_lidar = inverse(camera.ego_from_camera) @ rig.lidar.ego_from_lidar
     lines = [f"P{i}: {_numbers(projection)}" for i in range(4)]
     return "\n".join([*lines, f"Tr: {_numbers(camera_from_lidar[:3])}"]) + "\n"
 
@@ -96,8 +90,8 @@ def _chained(drives: Sequence[F64]) -> list[F64]:
     out: list[F64] = []
     start = np.eye(4)
     for world_from_camera in drives:
-        first_from_world = np.linalg.inv(world_from_camera[0])
+        first_from_world = inverse(world_from_camera[0])
         out += [start @ first_from_world @ pose for pose in world_from_camera]
-        step = np.linalg.inv(world_from_camera[-2]) @ world_from_camera[-1] if len(world_from_camera) > 1 else np.eye(4)
+        step = inverse(world_from_camera[-2]) @ world_from_camera[-1] if len(world_from_camera) > 1 else np.eye(4)
         start = out[-1] @ step
     return out

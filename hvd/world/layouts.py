@@ -7,7 +7,7 @@ import numpy as np
 from hvd.world.kinds import Kind
 from hvd.world.materials import Split, Surface, paint
 from hvd.world.mesh import F64
-from hvd.world.street import REACH_M, SIDE_M, SideStreet, Street, Strip
+from hvd.world.street import REACH_M, SIDE_M, Hills, SideStreet, Slope, Street, Strip
 
 # use: kind, material, (narrowest, widest) in metres, (lowest, highest) level in metres
 _USES: dict[str, tuple[Kind, str, tuple[float, float], tuple[float, float]]] = {
@@ -50,12 +50,11 @@ def draw_street(split: Split, rng: np.random.Generator) -> Street:
     station, line = _centre_line(rng)
     turns = tuple(_side_street(side, rng) for side in (1, -1) if rng.random() < 0.5)
     start = max(strips[side][-1].near for side in (1, -1))
-    wave = rng.uniform(0.2, 1.2)
     return Street(
         station=station,
         line=line,
-        bend=(rng.uniform(-0.04, 0.04), wave, rng.uniform(60, 120), rng.uniform(0, 6.3), rng.uniform(-0.03, 0.03)),
-        hill=(rng.uniform(1, 4), rng.uniform(12, 25), rng.uniform(0, 6.3), max(6.0, start - 4)),
+        slope=Slope(*rng.uniform((-0.04, 0.2, 60, 0, -0.03), (0.04, 1.2, 120, 2 * np.pi, 0.03)).tolist()),
+        hills=Hills(rng.uniform(1, 4), rng.uniform(12, 25), rng.uniform(0, 2 * np.pi), max(6.0, start - 4)),
         strips=strips,
         side_streets=turns,
         road=road,

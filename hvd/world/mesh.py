@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from hvd.geometry.se3 import transform
 from hvd.world.kinds import Kind
 from hvd.world.materials import Surface
 
@@ -64,8 +65,8 @@ def with_kinds(mesh: Mesh, kind: ArrayLike) -> Mesh:
 
 def placed(mesh: Mesh, world_from_local: ArrayLike) -> Mesh:
     """The mesh moved by a (4, 4) transform (its texture coordinates stay)."""
-    matrix = np.asarray(world_from_local, dtype=np.float64)
-    corner = mesh.corner @ matrix[:3, :3].T + matrix[:3, 3]
+    matrix: NDArray[Any] = np.asarray(world_from_local, dtype=np.float64)
+    corner: NDArray[Any] = transform(matrix, mesh.corner)
     return replace(mesh, corner=corner.astype(np.float32))
 
 

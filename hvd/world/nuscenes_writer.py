@@ -12,6 +12,7 @@ from scipy.spatial.transform import Rotation
 
 from hvd.datasets.labels import NUSCENES_CATEGORIES
 from hvd.world.config import VERSION, WorldConfig
+from hvd.world.drives import scene_name
 from hvd.world.kinds import RAW_LABELS, Kind, nuscenes_ids
 from hvd.world.materials import Split
 from hvd.world.mesh import F64
@@ -39,11 +40,6 @@ _ATTRIBUTES = (
 )
 
 
-def scene_name(number: int) -> str:
-    """Name of a drive, numbered over both splits from 0."""
-    return f"scene-{number + 1:04d}"
-
-
 def _token(config: WorldConfig, *parts: object) -> str:
     return hashlib.md5("/".join(map(str, (config.seed, *parts))).encode(), usedforsecurity=False).hexdigest()
 
@@ -55,7 +51,7 @@ def write_drive(config: WorldConfig, split: Split, index: int, number: int, out:
     tables: Tables = {key: [] for key in ("sample", "sample_data", "ego_pose", "sample_annotation", "lidarseg")}
     tables["calibrated_sensor"] = _calibration(config, drive, name)
     for key_frame in range(config.frames_per_scene):
-        frame = record(config, drive, key_frame, seed=number)
+        frame = record(config, drive, key_frame, number)
         _add_frame(config, drive, frame, number, key_frame, out, tables)
     tables["instance"] = _instances(config, tables["sample_annotation"], drive.scene, name)
     tables["scene"] = [_scene_row(config, name, tables["sample"])]

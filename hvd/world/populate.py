@@ -20,6 +20,7 @@ from hvd.world.site import CLOSE_M, Site
 from hvd.world.street import REACH_M, Street
 
 Rng = np.random.Generator
+_DRIVING = (CARS, CARS, CARS, TRUCKS, BUSES, MOTORCYCLISTS, BICYCLISTS)
 
 
 def populate(street: Street, split: Split, ego_lane: float, rng: Rng, duration_s: float = 1.0) -> Site:
@@ -63,16 +64,16 @@ def _snapped(site: Site, mesh: Mesh, d: float) -> float:
 
 
 def _traffic(site: Site) -> None:
-    """Vehicles that drive in the other lanes."""
-    families = (CARS, CARS, CARS, TRUCKS, BUSES, MOTORCYCLISTS, BICYCLISTS)
+    """Vehicles that drive in the other lanes; large ones keep away, or they would hide half of the street."""
+    lanes = [(side, strip) for side, strip in site.street.find("lane") if abs(side * strip.middle - site.ego_lane) > 1]
     for _ in range(int(site.rng.integers(4, 9))):
-        lanes = [
-            (side, strip) for side, strip in site.street.find("lane") if abs(side * strip.middle - site.ego_lane) > 1
-        ]
         side, strip = lanes[site.rng.integers(len(lanes))]
         s, d = site.station(45), side * strip.middle + float(site.rng.normal(0, 0.15))
+        families = _DRIVING[site.rng.integers(len(_DRIVING))]
+        if families in (TRUCKS, BUSES):
+            s += float(np.copysign(14, s))
         if site.open(s, d):
-            mesh = draw(families[site.rng.integers(len(families))], site.rng, site.split)
+            mesh = draw(families, site.rng, site.split)
             site.add(mesh, s, d, site.heading(side), float(site.rng.uniform(2, 9)))
 
 

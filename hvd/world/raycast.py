@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from hvd.world.mesh import F32, Mesh, join
 
+# columns of Attributes.row: texture coordinates of corner 0 and the steps to corners 1 and 2; colours at mix 0 and 1;
+# reflectivity of both, gloss and range noise; unit normal; texture repeats per metre
+UV, STEP_1, STEP_2 = slice(0, 2), slice(2, 4), slice(4, 6)
+COLOUR_0, COLOUR_1, ECHO = slice(6, 9), slice(9, 12), slice(12, 16)
+NORMAL, DENSITY = slice(16, 19), 19
 _EPSILON_M = 0.01  # shadow rays start this far from their surface
 
 
@@ -19,7 +24,7 @@ _EPSILON_M = 0.01  # shadow rays start this far from their surface
 class Attributes:
     """Triangle attributes laid out for gathering by hit; one row a triangle."""
 
-    row: F32  # (T, 20): see the columns below
+    row: F32  # (T, 20), its columns named below
     texture: NDArray[np.int32]  # (T,)
     kind: NDArray[np.uint8]  # (T,)
     instance: NDArray[np.int32]  # (T,)
@@ -33,6 +38,10 @@ class Hits:
     distance: F32  # (R,) along the unit direction, metres
     u: F32  # (R,) barycentric coordinates of corners 1 and 2
     v: F32
+
+    def at(self, rays: NDArray[np.int64]) -> "Hits":
+        """The hits of some rays."""
+        return Hits(self.triangle[rays], self.distance[rays], self.u[rays], self.v[rays])
 
 
 class Body:
@@ -77,12 +86,15 @@ class Stage:
 
     def lit(self, place: F32, normal: F32, sun: F32) -> NDArray[np.bool_]:
         """Whether the sun (unit vector towards it) reaches places whose normals face the viewer."""
-        start = place + _EPSILON_M * normal
+        lit = normal @ sun > 0
+        facing = np.flatnonzero(lit)
+        start = place[facing] + _EPSILON_M * normal[facing]
         direction = np.broadcast_to(sun, start.shape).astype(np.float32)
         blocked = self._standing.blocks(start, direction)
         if self._moving is not None:
             blocked |= self._moving.blocks(start, direction)
-        return ~blocked
+        lit[facing] = ~blocked
+        return lit
 
 
 def _attributes(mesh: Mesh, instance: NDArray[np.int32]) -> Attributes:

@@ -43,15 +43,14 @@ def scene_rng(config: WorldConfig, split: Split, index: int) -> np.random.Genera
 def draw_drive(config: WorldConfig, split: Split, index: int) -> Drive:
     """The scene and rig of drive number `index` of a split."""
     rng = scene_rng(config, split, index)
-    duration_s = config.frame_interval_s * (config.frames_per_scene - 1)
-    return Drive(draw_scene(split, rng, duration_s), build_rig(config, rng))
+    return Drive(draw_scene(split, rng, config.duration_s), build_rig(config, rng))
 
 
-def record(config: WorldConfig, drive: Drive, number: int, seed: int) -> Frame:
-    """Key frame `number` of a drive; its noise draws from (seed, number)."""
-    rng = np.random.default_rng([seed, number])
+def record(config: WorldConfig, drive: Drive, key_frame: int, number: int) -> Frame:
+    """A key frame of drive `number`; its noise draws from the seed and these two."""
+    rng = np.random.default_rng([config.seed, number, key_frame])
     atlas, scene, rig = build_atlas(config.seed), drive.scene, drive.rig
-    time_s = number * config.frame_interval_s
+    time_s = key_frame * config.frame_interval_s
     pose = scene.world_from_ego(time_s)
     cloud = sweep(rig.lidar, pose @ rig.lidar.ego_from_lidar, scene.stage(time_s), atlas, rng)
     images, poses = [], []

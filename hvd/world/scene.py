@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hvd.world.config import MAX_SPEED_M_S
 from hvd.world.ground import ground
 from hvd.world.layouts import draw_street
 from hvd.world.materials import Split
@@ -60,7 +61,7 @@ def draw_scene(split: Split, rng: np.random.Generator, duration_s: float) -> Sce
     lane = next(strip for strip in street.strips[side] if strip.use == "lane")
     ego = Ego(
         lane=side * lane.middle,
-        speed=float(rng.uniform(2, 12)),
+        speed=float(rng.uniform(2, MAX_SPEED_M_S)),
         pitch=float(rng.normal(0, np.radians(0.8))),
         roll=float(rng.normal(0, np.radians(0.8))),
         height=float(rng.uniform(-0.2, 0.25)),

@@ -1,6 +1,6 @@
 """What the sensors record: pictures of cameras and echoes of a spinning LiDAR.
 
-Letters: R rays, H x W pixels, S rays a pixel. Places are in the world frame, metres.
+Letters: R rays, H x W pixels. Places are in the world frame, metres.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd.world.mesh import F32, F64
-from hvd.world.raycast import Hits, Stage
+from hvd.world.raycast import Stage
 from hvd.world.rigs import Camera, Lidar
 from hvd.world.shading import Light, sample, shade, sky
 from hvd.world.textures import Atlas
@@ -64,7 +64,7 @@ def photograph(
             total[busy] += look(grid[busy] + offset, angle / 2, lit[busy])[0]
         total[busy] /= 1 + len(_EXTRA)
     value = np.clip(total, 0, 1) ** np.float32(1 / _GAMMA)
-    value += rng.normal(0, light.noise, value.shape).astype(np.float32)
+    value += np.float32(light.noise) * rng.standard_normal(value.shape, dtype=np.float32)
     return (np.clip(value, 0, 1) * 255).round().astype(np.uint8).reshape(camera.height, camera.width, 3)
 
 
@@ -95,16 +95,16 @@ def _radiance(
     """
     start = np.broadcast_to(origin.astype(np.float32), direction.shape).copy()
     hits = stage.cast(start, direction)
-    met = hits.triangle >= 0
-    found = Hits(hits.triangle[met], hits.distance[met], hits.u[met], hits.v[met])
-    ahead = direction[met]
+    met = np.flatnonzero(hits.triangle >= 0)
+    found, ahead = hits.at(met), direction[met]
     surface = sample(stage.attributes, atlas, found, ahead, pixel_angle)
     if lit is None:
         lit = np.ones(len(direction), dtype=bool)
         lit[met] = stage.lit(start[met] + found.distance[:, None] * ahead, surface.normal, light.sun)
     colour = np.empty_like(direction)
     colour[met] = shade(light, surface, lit[met], ahead, found.distance)
-    colour[~met] = sky(light, direction[~met])
+    missed = np.flatnonzero(hits.triangle < 0)
+    colour[missed] = sky(light, direction[missed])
     return colour, lit
 
 
@@ -115,7 +115,7 @@ def sweep(lidar: Lidar, world_from_lidar: F64, stage: Stage, atlas: Atlas, rng: 
     start = np.broadcast_to(world_from_lidar[:3, 3].astype(np.float32), direction.shape).copy()
     hits = stage.cast(start, direction)
     met = np.flatnonzero((hits.triangle >= 0) & (hits.distance < lidar.max_range_m) & (hits.distance > 1.0))
-    found = Hits(hits.triangle[met], hits.distance[met], hits.u[met], hits.v[met])
+    found = hits.at(met)
     surface = sample(stage.attributes, atlas, found, direction[met], pixel_angle=0.003)
     power = _echo(lidar, surface.echo, surface.mix, surface.facing, found.distance)
     kept = rng.random(len(met)) > lidar.dropout + 0.8 * np.exp(-power / 0.02)

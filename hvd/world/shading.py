@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from hvd.world.mesh import F32
 from hvd.world.painters import SIZE
-from hvd.world.raycast import Attributes, Hits
+from hvd.world.raycast import COLOUR_0, COLOUR_1, DENSITY, ECHO, NORMAL, STEP_1, STEP_2, UV, Attributes, Hits
 from hvd.world.textures import Atlas
 
 
@@ -31,7 +31,6 @@ class Samples:
     """Surface properties at hits."""
 
     mix: F32  # (R,) 0..1
-    shade: F32  # (R,) about 1
     colour: F32  # (R, 3)
     echo: F32  # (R, 4) reflectivity at mix 0 and 1, gloss, range noise
     normal: F32  # (R, 3) unit, facing the viewer
@@ -41,15 +40,15 @@ class Samples:
 def sample(attributes: Attributes, atlas: Atlas, hits: Hits, direction: F32, pixel_angle: float) -> Samples:
     """Look up the surfaces that rays hit (all must have hit); `pixel_angle` in radians is a ray's footprint."""
     row = attributes.row[hits.triangle]
-    normal = row[:, 16:19]
+    normal = row[:, NORMAL]
     toward = np.einsum("ij,ij->i", normal, direction)
     normal = np.where(toward[:, None] > 0, -normal, normal)
     facing = np.abs(toward)
-    uv = row[:, 0:2] + hits.u[:, None] * row[:, 2:4] + hits.v[:, None] * row[:, 4:6]
+    uv = row[:, UV] + hits.u[:, None] * row[:, STEP_1] + hits.v[:, None] * row[:, STEP_2]
     footprint = hits.distance * pixel_angle / np.sqrt(np.maximum(facing, 0.02))
-    mix, shade = _texels(atlas, attributes.texture[hits.triangle], uv, footprint * row[:, 19] * SIZE)
-    colour = (row[:, 6:9] + mix[:, None] * (row[:, 9:12] - row[:, 6:9])) * shade[:, None]
-    return Samples(mix, shade, colour, row[:, 12:16], normal, facing)
+    mix, shade = _texels(atlas, attributes.texture[hits.triangle], uv, footprint * row[:, DENSITY] * SIZE)
+    colour = (row[:, COLOUR_0] + mix[:, None] * (row[:, COLOUR_1] - row[:, COLOUR_0])) * shade[:, None]
+    return Samples(mix, colour, row[:, ECHO], normal, facing)
 
 
 def _texels(atlas: Atlas, layer: NDArray[np.int32], uv: F32, texels: F32) -> tuple[F32, F32]:

@@ -4,6 +4,7 @@ A place on a street is (s, d): metres along the centre line and metres to its le
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -45,14 +46,33 @@ class SideStreet:
     end: float
 
 
+class Slope(NamedTuple):
+    """Height of the road: a grade, a wave along it, and a bank across."""
+
+    grade: float
+    wave_m: float
+    length_m: float
+    phase: float
+    bank: float
+
+
+class Hills(NamedTuple):
+    """Undulation that grows with the distance from the road."""
+
+    height_m: float
+    length_m: float
+    phase: float
+    start_m: float  # from the centre line
+
+
 @dataclass(frozen=True)
 class Street:
     """Geometry of one street and its ground."""
 
     station: F64  # (K,) metres along the centre line
     line: F64  # (K, 3) x, y, heading at each station
-    bend: tuple[float, ...]  # grade, wave height, wave length, wave phase, bank
-    hill: tuple[float, ...]  # height, length, phase, start: undulation away from the road
+    slope: Slope
+    hills: Hills
     strips: dict[int, tuple[Strip, ...]]  # side (+1 left, -1 right) -> strips from the middle outwards
     side_streets: tuple[SideStreet, ...]
     road: Surface
@@ -66,12 +86,12 @@ class Street:
     def base(self, s: ArrayLike, d: ArrayLike) -> F64:
         """Height of the ground in metres without kerbs."""
         s, d = np.asarray(s, dtype=np.float64), np.asarray(d, dtype=np.float64)
-        grade, wave, length, phase, bank = self.bend
-        height, hill_length, hill_phase, start = self.hill
-        away = np.maximum(np.abs(d) - start, 0)
-        rise = np.sin(s / hill_length + np.sign(d) + hill_phase) + np.sin(0.6 * d / hill_length + hill_phase)
-        lane = grade * s + wave * np.sin(2 * np.pi * s / length + phase) + bank * d
-        return np.asarray(lane + height * rise * away / (away + 12))
+        slope, hills = self.slope, self.hills
+        road = slope.grade * s + slope.wave_m * np.sin(2 * np.pi * s / slope.length_m + slope.phase) + slope.bank * d
+        away = np.maximum(np.abs(d) - hills.start_m, 0)
+        along = np.sin(s / hills.length_m + np.sign(d) + hills.phase)
+        across = np.sin(0.6 * d / hills.length_m + hills.phase)
+        return np.asarray(road + hills.height_m * (along + across) * away / (away + 12))
 
     def strip_at(self, s: float, d: float) -> Strip | None:
         """The strip under a place; None on a side street."""
