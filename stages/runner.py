@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,8 +21,11 @@ from cache.store import Store
 from cache.work import Work
 from hvd import log
 from hvd.datasets.fingerprint import fingerprint
+from hvd.datasets.listing import Listing, list_frames
 from hvd.errors import InputError, UsageError
 from hvd.pool import worker_pool
+from hvd.world.config import WorldConfig
+from stages.costs import Cost, cost, planned_listing
 from stages.graph import Data, File, Node, Step, Stored, in_order, most_awaited_first
 from stages.provenance import provenance
 
@@ -57,11 +60,15 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a step ended: `hit` (found) or `run` (computed), in how many seconds."""
+    """How a step ended: `hit` (found) or `run` (computed), in how many seconds.
+
+    Of these, `store_seconds` went to the store: checks of the inputs, hashes, flushing to the disk, publication.
+    """
 
     artifact: Artifact
     state: str
     seconds: float
+    store_seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """For `--json`."""
@@ -72,6 +79,7 @@ class Outcome:
             "path": str(found.path),
             "state": self.state,
             "seconds": round(self.seconds, 3),
+            "store_seconds": round(self.store_seconds, 3),
             "metrics": found.details["metrics"],
         }
 
@@ -84,10 +92,12 @@ class Status:
     state: str
     key: str | None
     reason: str
+    cost: Cost  # of what would run
 
     def as_dict(self) -> dict[str, Any]:
         """For `--dry-run --json`."""
-        return {"stage": self.step.stage.name, "state": self.state, "key": self.key, "reason": self.reason}
+        named = {"stage": self.step.stage.name, "state": self.state, "key": self.key, "reason": self.reason}
+        return {**named, **self.cost._asdict()}
 
 
 @dataclass
@@ -135,21 +145,30 @@ class Runner:
 
     def status(self, targets: tuple[Step, ...]) -> list[Status]:
         """What running `targets` would do, step by step, without doing it."""
+        listing_of = cache(self._listing)  # many steps read one data set
         out: dict[Step, Status] = {}
         for step in in_order(targets):
-            waiting = [p for p in step.parents if out[p].state != "hit"]
-            if waiting:
-                out[step] = Status(step, "run", None, f"waits for {waiting[0].stage.name}")
-                continue
-            key = key_of(self.key_inputs(step))
-            found = self.store.find(step.stage.name, key)
-            if found:
-                self.done[step] = Outcome(found, "hit", 0.0)
-                out[step] = Status(step, "hit", key, "")
-            else:
-                locked = self.store.owner(step.stage.name, key)
-                out[step] = Status(step, "locked" if locked else "run", key, self._why(step))
+            state, key, why = self._state(step, [p for p in step.parents if out[p].state != "hit"])
+            price = Cost() if state == "hit" else cost(step, listing_of, lambda n: self._stored(n).key_inputs["config"])
+            out[step] = Status(step, state, key, why, price)
         return list(out.values())
+
+    def _state(self, step: Step, waiting: list[Step]) -> tuple[str, str | None, str]:
+        """State, key and reason; what is found is noted in `done`."""
+        if waiting:
+            return "run", None, f"waits for {waiting[0].stage.name}"
+        key = key_of(self.key_inputs(step))
+        found = self.store.find(step.stage.name, key)
+        if found:
+            self.done[step] = Outcome(found, "hit", 0.0)
+            return "hit", key, ""
+        return "locked" if self.store.owner(step.stage.name, key) else "run", key, self._why(step)
+
+    def _listing(self, data: Data) -> Listing:
+        if data.world is not None and data.world not in self.done:
+            assert isinstance(data.world.config, WorldConfig), data.world
+            return planned_listing(data.world.config)
+        return list_frames(self._resolve_data(data).path, data.dataset, data.version)
 
     def choose(self, stage: str, given: str | None, dataset: str | None = None) -> Artifact | None:
         """The artifact of `stage` whose key begins with `given`; without, the newest of this recipe and `dataset`."""
@@ -219,7 +238,7 @@ class Runner:
     def _run_pool(self, missing: list[Step], jobs: int) -> None:
         left = dict.fromkeys(most_awaited_first(missing))
         alone = replace(self.runtime, workers=0)  # the jobs fill the machine: none brings workers of its own
-        pending: dict[Future[tuple[str, float]], Step] = {}
+        pending: dict[Future[tuple[str, float, float]], Step] = {}
         finished = 0
         with worker_pool(jobs, "reproduce") as pool:
             while left or pending:
@@ -229,10 +248,10 @@ class Runner:
                     pending[pool.submit(_run_in_child, self.store.root, alone, step)] = step
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
                     step = pending.pop(future)
-                    key, seconds = future.result()
+                    key, seconds, store_seconds = future.result()
                     artifact = self.store.find(step.stage.name, key)
                     assert artifact is not None, f"{step.stage.name} {key} was published and is gone"
-                    self.done[step] = Outcome(artifact, "run", seconds)
+                    self.done[step] = Outcome(artifact, "run", seconds, store_seconds)
                     finished += 1
                     log.info(f"[{finished}/{len(missing)}] {step.stage.name} {key[:8]} done in {seconds:.0f} s")
 
@@ -254,9 +273,11 @@ class Runner:
                 if item.artifact:
                     held.enter_context(item.artifact.reading())
             log.info(f"{step.stage.name} {key[:8]}: running")
+            begin = time.monotonic()
             module = importlib.import_module(step.stage.module)
             paths = {name: item.path for name, item in resolved.items()}
             metrics = module.run(step.config, paths, work, self.runtime)
+            ended = time.monotonic()
             self._check_unchanged(step, key_inputs)
             seconds = time.monotonic() - start
             parents = [
@@ -276,7 +297,7 @@ class Runner:
                 "metrics": metrics,
             }
             artifact = work.publish(key_inputs, parents, details)
-        return Outcome(artifact, "run", seconds)
+        return Outcome(artifact, "run", time.monotonic() - start, (begin - start) + (time.monotonic() - ended))
 
     def _origins(self, step: Step) -> dict[str, str]:
         """Where the data behind `step` came from, by data set: a root, or the built-in world."""
@@ -304,14 +325,18 @@ class Runner:
                 artifact = self.done[node].artifact
                 return Resolved(artifact.path, artifact.digest, artifact)
             case Stored():
-                stored = self.store.find(node.stage, node.key)
-                if stored is None:
-                    raise InputError("no such artifact in the store", where=node.key, hint="see: hvd ls")
+                stored = self._stored(node)
                 return Resolved(stored.path, stored.digest, stored)
             case File():
                 return Resolved(node.path, self._digest(node, partial(digest_of_file, node.path)))
             case Data():
                 return self._resolve_data(node)
+
+    def _stored(self, node: Stored) -> Artifact:
+        found = self.store.find(node.stage, node.key)
+        if found is None:
+            raise InputError("no such artifact in the store", where=node.key, hint="see: hvd ls")
+        return found
 
     def _resolve_data(self, node: Data) -> Resolved:
         artifact = self.done[node.world].artifact if node.world else None
@@ -326,8 +351,8 @@ class Runner:
         return self._digests[node]
 
 
-def _run_in_child(root: Path, runtime: Runtime, step: Step) -> tuple[str, float]:
+def _run_in_child(root: Path, runtime: Runtime, step: Step) -> tuple[str, float, float]:
     """In a worker process: the parents are in the store, so this computes `step` alone."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads must not spin beside the other job
     outcome = Runner(store=Store(root), runtime=runtime).run(step)
-    return outcome.artifact.key, outcome.seconds
+    return outcome.artifact.key, outcome.seconds, outcome.store_seconds

@@ -43,8 +43,7 @@ def reproduce(
     if common.dry_run:
         from hvd.cli.run import show_plan
 
-        rows = runner.status((step,))
-        emit([row.as_dict() for row in rows]) if common.json_ else show_plan(rows)
+        show_plan(common, runner.status((step,)))
         return
     runner.run_all((step,), jobs)
     if out is not None:
@@ -55,6 +54,10 @@ def reproduce(
 def _finish(common: Common, runner: "Runner", table: "Outcome") -> None:
     states = [outcome.state for outcome in runner.done.values()]
     log.info(f"{states.count('run')} stages run, {states.count('hit')} found; table: {table.artifact.path}")
+    made = [outcome for outcome in runner.done.values() if outcome.state == "run"]
+    if made:
+        spent, kept = sum(o.seconds for o in made), sum(o.store_seconds for o in made)
+        log.info(f"{spent:.0f} s of stages, of which the store took {kept:.1f} s ({kept / spent:.1%})")
     if common.json_:
         emit({**table.as_dict(), "artifacts": [outcome.as_dict() for outcome in runner.done.values()]})
     else:

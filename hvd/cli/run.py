@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cache.errors import free_bytes
 from hvd import log
 from hvd.cli.options import Common, Root, Version, emit, find_source, stage_command
+from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from stages.graph import Node, Step, Stored
     from stages.plans import Source
-    from stages.runner import Runner
+    from stages.runner import Runner, Status
 
 Split = Annotated[str | None, typer.Option(help="train, val or all.")]
 From = Annotated[
@@ -185,8 +187,7 @@ def execute(common: Common, steps: Sequence["Step"], source: "Source", runner: "
     """Run `steps`, or show what they would do, and print the outcome of the last."""
     runner = runner or common.runner(source)
     if common.dry_run:
-        rows = runner.status(tuple(steps))
-        emit([row.as_dict() for row in rows]) if common.json_ else show_plan(rows)
+        show_plan(common, runner.status(tuple(steps)))
         return
     for step in steps:
         outcome = runner.run(step)
@@ -206,7 +207,21 @@ def say(outcome: Any) -> None:
             log.info(f"  {name}: {value}")
 
 
-def show_plan(rows: Sequence[Any]) -> None:
-    """What each step would do, and why."""
-    for row in rows:
-        log.info(f"{row.state:<6} {row.step.stage.name:<12} {(row.key or '')[:8]:<8} {row.reason}")
+def show_plan(common: Common, rows: Sequence["Status"]) -> None:
+    """What each step would do, what that takes, and why."""
+    if common.json_:
+        emit([row.as_dict() for row in rows])
+        return
+    columns = ("state", "stage", "key", "frames", "steps", "size", "why")
+    print_table(columns, [_plan_row(row) for row in rows])
+    left = [row for row in rows if row.state != "hit"]
+    size = readable_bytes(sum(row.cost.size_bytes or 0 for row in left))
+    free = readable_bytes(free_bytes(common.store))
+    log.info(f"{len(left)} of {len(rows)} to run; about {size} on disk before compression, {free} free")
+
+
+def _plan_row(row: "Status") -> tuple[object, ...]:
+    frames, steps, size = row.cost
+    shown = "" if size is None else readable_bytes(size)
+    figures = ("" if frames is None else frames, "" if steps is None else steps, shown)
+    return row.state, row.step.stage.name, (row.key or "")[:8], *figures, row.reason

@@ -34,7 +34,7 @@ def world(
     if common.dry_run:
         from hvd.cli.run import show_plan
 
-        show_plan(runner.status(tuple(steps.values())))
+        show_plan(common, runner.status(tuple(steps.values())))
         return
     for name, step in steps.items():
         outcome = runner.run(step)

@@ -23,7 +23,7 @@ CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BA
 
 LIDAR = "LIDAR_TOP"
 
-_POINT_FIELDS = 5  # x, y, z, intensity, ring
+POINT_FIELDS = 5  # x, y, z, intensity, ring
 _MAX_INTENSITY = 255.0
 _MIN_DETERMINANT = 1e-6  # square pixels: below, the intrinsic matrix can't be inverted
 
@@ -43,7 +43,7 @@ class NuScenesDataset:
         Raises:
             InputError: missing, or its size is no multiple of the record's 20 bytes.
         """
-        points = read_records(sample.points_path, _POINT_FIELDS)[:, :4].copy()
+        points = read_records(sample.points_path, POINT_FIELDS)[:, :4].copy()
         points[:, 3] /= _MAX_INTENSITY
         return points
 
@@ -70,10 +70,11 @@ class NuScenesDataset:
             InputError: a malformed splits.json.
         """
         scenes = {sample.scene for sample in self.samples}
-        return present(own_splits(self.root, kind) or _official_splits(kind), scenes)
+        return present(own_splits(self.root, kind) or official_splits(kind), scenes)
 
 
-def _official_splits(kind: str) -> Splits:
+def official_splits(kind: str) -> Splits:
+    """All scenes of nuScenes by split: the benchmark's lists for `paper`, SLidR's for `parametrize`."""
     from nuscenes.utils.splits import create_splits_scenes  # noqa: TID251  this is the one file
 
     official = create_splits_scenes()
@@ -91,6 +92,17 @@ def open_nuscenes(root: Path, version: str) -> NuScenesDataset:
     """
     check_layout(root, "nuscenes", version)
     return NuScenesDataset(root, _Tables(root, version).samples())
+
+
+def frame_scenes(root: Path, version: str) -> tuple[str, ...]:
+    """The scene of every sample, in table order, without opening the large tables.
+
+    Raises:
+        InputError: a missing or malformed table, or a dangling token.
+    """
+    scene, sample = (read_table(root / version, name) for name in ("scene", "sample"))
+    tokens = (sample.text(record, "scene_token") for record in sample)
+    return tuple(scene.text(scene.get(token, "a sample"), "name") for token in tokens)
 
 
 class _Tables:

@@ -11,7 +11,7 @@ from hvd.datasets.labels import SEMANTICKITTI
 from hvd.datasets.sample import CameraView, Sample, read_label_file, read_records, read_rgb
 from hvd.datasets.splits import SEMANTICKITTI_PAPER, Splits, own_splits, present
 
-_POINT_FIELDS = 4  # x, y, z, remission 0..1
+POINT_FIELDS = 4  # x, y, z, remission 0..1
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SemanticKittiDataset:
         Raises:
             InputError: missing, or its size is no multiple of the record's 16 bytes.
         """
-        return read_records(sample.points_path, _POINT_FIELDS)
+        return read_records(sample.points_path, POINT_FIELDS)
 
     def read_labels(self, sample: Sample, num_points: int) -> NDArray[np.uint16]:
         """Raw class ids (N,).
