@@ -5,7 +5,7 @@ HVD := $(VENV)/bin/hvd
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup reproduce test check bench clean
+.PHONY: help setup reproduce table test check bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -19,6 +19,9 @@ $(READY): pyproject.toml
 
 reproduce: $(READY) ## the main job on the built-in world, ending in the table
 	$(HVD) reproduce --recipe mini
+
+table: $(READY) ## baselines, label fractions, seeds: hours; goes on from docs/results
+	$(HVD) table --recipe mini
 
 test: $(READY) ## all tests, on the CPU
 	$(VENV)/bin/python -m pytest -q

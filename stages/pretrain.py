@@ -19,7 +19,7 @@ from hvd.errors import InputError
 from hvd.geometry.grid import GridSpec
 from hvd.losses.contrastive import Match, cell_loss, point_pixel_loss, segment_of_pairs, superpixel_loss
 from hvd.losses.depth import abs_rel, depth_labels, depth_loss, nearest_depth
-from hvd.models.distiller import BevBranch, Cameras, Distiller
+from hvd.models.distiller import BevBranch, Cameras, Distiller, released_geometry
 from hvd.models.student import save_student
 from hvd.models.teacher import Teacher, build_teacher
 from hvd.training import loading, seeding
@@ -116,6 +116,7 @@ def build_networks(config: PretrainConfig) -> Distiller:
             slab_m=(config.z_min_m, config.z_max_m),
             voxel_size_m=config.student.voxel_size_m,
             min_weight=bev.min_weight,
+            uniform_depth=bev.depth == "uniform",
         )
     return networks
 
@@ -134,7 +135,9 @@ def losses(
             terms |= _health("ipv", match)
         if config.bev is not None:
             bev, depth, error = bird_eye_loss(config, networks, voxels, features, batch, step)
-            loss = loss + config.bev.weight * bev.loss + config.bev.depth_weight * depth
+            loss = loss + config.bev.weight * bev.loss
+            if config.bev.depth == "learned":
+                loss = loss + config.bev.depth_weight * depth
             terms |= {**_health("bev", bev), "depth": depth, "depth_abs_rel": error}
     return loss, {"loss": loss, **terms}
 
@@ -183,6 +186,8 @@ def bird_eye_loss(
     cameras = Cameras(
         batch.intrinsics, batch.lidar_from_camera, batch.ego_from_camera, batch.aug_from_image, batch.aug_from_lidar
     )
+    if config.bev.geometry == "release":
+        cameras = released_geometry(cameras, config.height, config.width)
     view = networks.bev(voxels, batch.coords, batch.origin, features, cameras)
     generator = seeding.torch_generator(config.seed, "bev", *step)
     match = cell_loss(

@@ -19,10 +19,22 @@ def pretraining(config: PretrainConfig, frames: Frames, num_frames: int) -> dict
     return {
         "data": data_name(frames),
         "frames": num_frames,
-        "views": "+".join(config.views),
+        "views": "+".join(_view_names(config)),
         "teacher": teacher_name(config),
         **_schedule(config),
     }
+
+
+def _view_names(config: PretrainConfig) -> list[str]:
+    """The views, with what makes one differ from the method."""
+    names = []
+    if config.ipv is not None:
+        names.append("ppkt" if config.ipv.method == "ppkt" else "ipv")
+    if config.bev is not None:
+        odd = {"uniform": "uniform depth", "release": "the release's geometry"}
+        differs = [odd[value] for value in (config.bev.depth, config.bev.geometry) if value in odd]
+        names.append(f"bev ({', '.join(differs)})" if differs else "bev")
+    return names
 
 
 def finetuning(

@@ -57,6 +57,15 @@ class TableRecipe(Config):
     pretrain_seed: int = 0
 
 
+class StudyRecipe(Config):
+    """What `hvd table` compares, over pre-training seeds."""
+
+    seeds: int = 5
+    few_seeds: int = 3  # in the columns with more labels
+    equal_time: float = 2.0  # pre-training with both views takes so many times as long as with one (measured)
+    steps: tuple[tuple[str, int], ...] = (("1%", 100), ("5%", 200), ("10%", 300), ("100%", 600))  # of fine-tuning
+
+
 class Recipe(Config):
     """All stages' configurations; each command takes its own slice."""
 
@@ -72,6 +81,7 @@ class Recipe(Config):
     export: ExportConfig = ExportConfig()
     export_features: ExportFeaturesConfig = ExportFeaturesConfig(dataset="nuscenes")
     table: TableRecipe = TableRecipe()
+    study: StudyRecipe = StudyRecipe()
 
     @model_validator(mode="after")
     def _one_teacher(self) -> Self:

@@ -155,6 +155,8 @@ class BevConfig(Config):
     depth_loss: Literal["ce", "bce"] = "bce"
     depth_weight: Positive = 60.0
     min_weight: NonNegative = 0.0
+    depth: Literal["learned", "uniform"] = "learned"  # uniform: every bin alike, to see what learning it is worth
+    geometry: Literal["exact", "release"] = "exact"  # release: wrong as in the paper's code, to see what that costs
 
 
 class PretrainConfig(Schedule):

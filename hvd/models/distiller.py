@@ -4,7 +4,7 @@ Letters: V voxels, M pairs, I = B*K images, C channels, D depth bins, (h, w) fea
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +35,20 @@ class Cameras:
         return torch.arange(len(self.intrinsics), device=self.intrinsics.device) // per_sample
 
 
+def released_geometry(cameras: Cameras, height: int, width: int) -> Cameras:
+    """The cameras as the paper's public code lifts from them, for comparison only: method.md, section 1.
+
+    Its point augmentation never reaches the lifting, its image matrix has x and y swapped, and its flip is about the
+    height instead of the width (of the network's input, in pixels).
+    """
+    image = cameras.aug_from_image.clone()
+    flipped = image[:, 0, 0] < 0
+    image[flipped, 0, 2] += height - width
+    swap = image.new_tensor([[0, 1, 0], [1, 0, 0], [0, 0, 1]])
+    still = torch.eye(4, dtype=cameras.aug_from_lidar.dtype, device=image.device).expand_as(cameras.aug_from_lidar)
+    return replace(cameras, aug_from_image=swap @ image @ swap, aug_from_lidar=still)
+
+
 @dataclass(frozen=True)
 class BevView:
     """Both modalities on the ground grid."""
@@ -60,13 +74,14 @@ class BevBranch(nn.Module):
         slab_m: tuple[float, float],
         voxel_size_m: float,
         min_weight: float,
+        uniform_depth: bool = False,
     ) -> None:
         super().__init__()
         low, high = slab_m
         self.volume = GridSpec(
             (*grid.minimum, low), (*grid.maximum, high), (*grid.cell, high - low)
         )  # the ground grid with one slab in z
-        self.bins = bins
+        self.bins, self.uniform_depth = bins, uniform_depth
         self.stride, self.min_weight = teacher.stride, min_weight
         self.head = build_bev_head(head, in_channels, grid, slab_m, voxel_size_m)
         self.depth_net = build_depth_net(depth_net, teacher.channels, bins.count)
@@ -76,6 +91,8 @@ class BevBranch(nn.Module):
         student, cell = self.head(voxels, coords, origin)
         numbers = camera_numbers(cameras.intrinsics, cameras.aug_from_image, cameras.ego_from_camera)
         context, logits = self.depth_net(features, numbers)
+        if self.uniform_depth:
+            logits = torch.zeros_like(logits)
         cells = frustum_cells(
             self.volume,
             torch.tensor(self.bins.centres, device=features.device),

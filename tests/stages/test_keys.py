@@ -16,7 +16,7 @@ from stages.specs import EVAL, FEATURES, FINETUNE, FRAMES, PRETRAIN, SUPERPIXELS
 GOLDEN = {
     "paper frames": "81ef32e30d3d8580",
     "paper superpixels": "8c2aa93493c5fd10",
-    "paper pretrain": "00d041ca95135134",
+    "paper pretrain": "5176fd93297da44e",
     "paper finetune nuscenes": "b67c43524c4dbef7",
     "paper finetune semkitti": "6881ab94cbef5e1d",
     "mini features": "ffb5183a93f4fb76",

@@ -1,0 +1,122 @@
+"""The study's values as a file: committed as they come, gone on from, and shown with their statistics."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hvd.errors import InputError
+from hvd.metrics.statistics import Interval, interval, paired
+from stages.runner import Outcome
+from stages.study import COLUMNS, IPV, RANDOM, ROWS, Cell
+
+FILE = "table.json"
+SCHEMA = 1
+
+Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # row -> column -> seed -> mIoU in percent
+
+
+def read(folder: Path) -> list[dict[str, Any]]:
+    """The cells of an earlier run; none if there is no file.
+
+    Raises:
+        InputError: the file is none of ours.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return []
+    try:
+        document = json.loads(path.read_text(encoding="utf8"))
+        if document["schema"] != SCHEMA:
+            raise ValueError(f"schema {document['schema']}, expected {SCHEMA}")
+        cells: list[dict[str, Any]] = document["cells"]
+        return [cell for cell in cells if {"row", "column", "seed", "plan", "miou"} <= cell.keys()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError("cannot read the results", where=path, why=str(error), hint="name another --out") from None
+
+
+def write(folder: Path, cells: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Write table.json and table.md; each appears whole."""
+    ordered = sorted(cells, key=_place)
+    _replace(folder / FILE, json.dumps({"schema": SCHEMA, **about, "cells": ordered}, indent=1) + "\n")
+    _replace(folder / "table.md", markdown(ordered, about))
+
+
+def _place(cell: Mapping[str, Any]) -> tuple[int, int, int]:
+    columns = [column.name for column in COLUMNS]
+    return list(ROWS).index(cell["row"]), columns.index(cell["column"]), cell["seed"]
+
+
+def _replace(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(text, encoding="utf8")
+    partial.replace(path)
+
+
+def record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+    """What is kept of an evaluated cell."""
+    found = outcome.artifact
+    metrics = json.loads((found.path / "metrics.json").read_text(encoding="utf8"))
+    return {
+        "row": cell.row,
+        "column": cell.column,
+        "seed": cell.seed,
+        "miou": metrics["miou"],
+        "by_range": metrics["by_range"],
+        "per_class": {name: value["iou"] for name, value in metrics["per_class"].items()},
+        "protocol": metrics["protocol"],
+        "plan": cell.plan,
+        "key": found.key,
+        "made": found.manifest.created,
+    }
+
+
+def by_cell(cells: Iterable[Mapping[str, Any]]) -> Values:
+    """mIoU by row, column and seed."""
+    values: dict[str, dict[str, dict[int, float]]] = {}
+    for cell in cells:
+        values.setdefault(cell["row"], {}).setdefault(cell["column"], {})[cell["seed"]] = cell["miou"]
+    return values
+
+
+def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """Every value, its mean, and the paired differences to random init and to IPV."""
+    values = by_cell(cells)
+    columns = [c.name for c in COLUMNS if any(c.name in found for found in values.values())]
+    lines = [
+        "# Built-in world: what distillation and the bird's-eye view are worth",
+        "",
+        f"Made by `{about['command']}` on {about['machine']}. mIoU in percent on validation worlds; a cell holds the",
+        "mean, and every pre-training seed's value in brackets. The teacher was trained with ImageNet labels; these",
+        "numbers can't be compared with published ones. The 64-beam columns are the same generator, another sensor.",
+        "",
+        *_table("mIoU", columns, {row: {c: _show(values[row].get(c)) for c in columns} for row in values}),
+    ]
+    for reference in (RANDOM, IPV):
+        lines += ["", f"Difference to {reference}, paired by seed: mean and 95 % t-interval (number of seeds).", ""]
+        rows = [row for row in values if row != reference]
+        lines += _table(f"minus {reference}", columns, {row: _differences(values, row, reference) for row in rows})
+    return "\n".join(lines) + "\n"
+
+
+def _table(title: str, columns: list[str], rows: Mapping[str, Mapping[str, str]]) -> list[str]:
+    head = [f"| {title} | " + " | ".join(columns) + " |", "|---|" + "--:|" * len(columns)]
+    return head + [f"| {row} | " + " | ".join(found.get(c, "-") for c in columns) + " |" for row, found in rows.items()]
+
+
+def _show(found: Mapping[int, float] | None) -> str:
+    if not found:
+        return "-"
+    every = [found[seed] for seed in sorted(found)]
+    return f"{interval(every).mean:.1f} ({', '.join(f'{value:.1f}' for value in every)})"
+
+
+def _differences(values: Values, row: str, reference: str) -> dict[str, str]:
+    found = {c: paired(values[row][c], values.get(reference, {}).get(c, {})) for c in values[row]}
+    return {column: _signed(between) for column, between in found.items() if between is not None}
+
+
+def _signed(between: Interval) -> str:
+    width = "" if between.num < 2 else f" ± {between.half_width:.1f}"
+    return f"{between.mean:+.1f}{width} ({between.num})"

@@ -1,0 +1,145 @@
+"""The study behind the paper's claim on the built-in world: rows, columns and seeds, and what fills them. Torch-free.
+
+The unit of every statistic is the pre-training seed: seed i of fine-tuning takes the student of pre-training seed i and
+label offset i.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+from cache.key import digest_of_file
+from stages import plans
+from stages.graph import Data, File, Node, Step, Stored
+from stages.plans import Source
+from stages.recipes import Recipe
+from stages.specs import DatasetName, FinetuneConfig, PretrainConfig
+
+RANDOM, IPV, HVDISTILL = "random init", "IPV", "IPV + BEV"
+
+
+class Column(NamedTuple):
+    """What is measured on the students of a row."""
+
+    name: str
+    dataset: DatasetName
+    labels: str
+    probe: bool = False
+    few: bool = False  # fewer seeds
+    ends_only: bool = False  # random init and HVDistill alone
+
+
+COLUMNS = (
+    Column("nuScenes-like linear probe", "nuscenes", "100%", probe=True),
+    Column("nuScenes-like 1%", "nuscenes", "1%"),
+    Column("64-beam 1%", "semkitti", "1%"),
+    Column("nuScenes-like 5%", "nuscenes", "5%", few=True),
+    Column("nuScenes-like 10%", "nuscenes", "10%", few=True),
+    Column("64-beam 10%", "semkitti", "10%", few=True),
+    Column("nuScenes-like 100%", "nuscenes", "100%", few=True, ends_only=True),
+)
+
+
+def _views(*views: str) -> Callable[[Recipe], PretrainConfig]:
+    return lambda recipe: recipe.pretrain.with_(views=views)
+
+
+def _ppkt(recipe: Recipe) -> PretrainConfig:
+    assert recipe.pretrain.ipv is not None
+    return recipe.pretrain.with_(views=("ipv",), ipv=recipe.pretrain.ipv.with_(method="ppkt"))
+
+
+def _longer(recipe: Recipe) -> PretrainConfig:
+    """IPV for about as long as both views take."""
+    assert recipe.pretrain.steps is not None
+    return recipe.pretrain.with_(views=("ipv",), steps=round(recipe.study.equal_time * recipe.pretrain.steps))
+
+
+def _with_bev(views: tuple[str, ...], **changes: Any) -> Callable[[Recipe], PretrainConfig]:
+    def build(recipe: Recipe) -> PretrainConfig:
+        assert recipe.pretrain.bev is not None
+        return recipe.pretrain.with_(views=views, bev=recipe.pretrain.bev.with_(**changes))
+
+    return build
+
+
+ROWS: Mapping[str, Callable[[Recipe], PretrainConfig] | None] = {
+    RANDOM: None,
+    "PPKT": _ppkt,
+    IPV: _views("ipv"),
+    "IPV, time of IPV + BEV": _longer,
+    "BEV": _views("bev"),
+    # A uniform bin weighs less than the least weight that the learnt depth keeps.
+    "BEV, uniform depth": _with_bev(("bev",), depth="uniform", min_weight=0.0),
+    HVDISTILL: _views("ipv", "bev"),
+    "IPV + BEV, release's geometry": _with_bev(("ipv", "bev"), geometry="release"),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One value of the table: which, and the evaluation that gives it."""
+
+    row: str
+    column: str
+    seed: int
+    step: Step
+    plan: str  # what stands for `step` with everything below it, in whatever store
+
+
+def cells(recipe: Recipe, nuscenes: Source, semkitti: Source) -> Iterator[Cell]:
+    """All cells, seed by seed: whoever stops after a seed has the whole table for fewer seeds."""
+    sources = {"nuscenes": nuscenes, "semkitti": semkitti}
+    for seed in range(recipe.study.seeds):
+        for row, build in ROWS.items():
+            student = None if build is None else plans.pretrain(recipe, nuscenes, build(recipe).with_(seed=seed))
+            for column in COLUMNS:
+                if not _measured(recipe, row, column, seed):
+                    continue
+                config = tuning(recipe, column).with_(seed=seed, label_offset=0 if column.probe else seed)
+                model = plans.finetune(recipe, sources[column.dataset], config, student)
+                step = plans.evaluate(recipe, sources[column.dataset], recipe.eval, model)
+                yield Cell(row, column.name, seed, step, plan_digest(step))
+
+
+def _measured(recipe: Recipe, row: str, column: Column, seed: int) -> bool:
+    seeds = recipe.study.few_seeds if column.few else recipe.study.seeds
+    return seed < seeds and (row in (RANDOM, HVDISTILL) or not column.ends_only)
+
+
+def tuning(recipe: Recipe, column: Column) -> FinetuneConfig:
+    """How a column's labelled part is learnt, the same for every row."""
+    base: FinetuneConfig = getattr(recipe.probe if column.probe else recipe.finetune, column.dataset)
+    if column.probe:
+        return base
+    return base.with_(labels=column.labels, steps=dict(recipe.study.steps)[column.labels])
+
+
+@cache
+def plan_digest(step: Step) -> str:
+    """SHA-256 (hex) over a step's stage, version and configuration and, recursively, its inputs'.
+
+    It says what was planned, before anything is run and in whatever store; a key says what went in, byte for byte.
+    """
+    inputs = {name: _digest(node) for name, node in step.inputs}
+    return _hash([step.stage.name, step.stage.version, step.config.resolved(), inputs])
+
+
+def _digest(node: Node) -> str:
+    match node:
+        case Step():
+            return plan_digest(node)
+        case Data():
+            origin = plan_digest(node.world) if node.world else str(node.root)
+            return _hash([node.dataset, node.version, node.part, origin])
+        case File():
+            return digest_of_file(node.path)
+        case Stored():
+            return node.key
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

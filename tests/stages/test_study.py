@@ -1,0 +1,81 @@
+"""The study's plan and its file: which cells there are, and that what is measured is never measured again or mixed."""
+
+import json
+
+import pytest
+
+from hvd.errors import InputError
+from stages import results
+from stages.plans import Source
+from stages.recipes import load
+from stages.study import HVDISTILL, IPV, RANDOM, ROWS, cells
+
+SOURCES = Source("nuscenes"), Source("semkitti")
+ABOUT = {"command": "hvd table", "machine": "test"}
+
+
+@pytest.fixture(scope="module")
+def mini():
+    return list(cells(load("mini"), *SOURCES))
+
+
+def test_rows_columns_and_seeds(mini):
+    assert len(mini) == 8 * (3 * 5 + 3 * 3) + 2 * 3
+    assert len({cell.plan for cell in mini}) == len(mini)
+    full = [(cell.row, cell.seed) for cell in mini if cell.column == "nuScenes-like 100%"]
+    assert sorted(full) == sorted((row, seed) for row in (RANDOM, HVDISTILL) for seed in range(3))
+
+
+def test_seed_i_takes_student_i_and_label_offset_i(mini):
+    for cell in mini:
+        tune = dict(cell.step.inputs)["model"]
+        student = dict(tune.inputs).get("student")
+        assert tune.config.seed == cell.seed
+        assert tune.config.label_offset == (0 if tune.config.linear_probe else cell.seed)
+        assert (student is None) == (cell.row == RANDOM)
+        if student is not None:
+            assert student.config.seed == cell.seed
+
+
+def test_rows_differ_in_what_they_say(mini):
+    first = {cell.row: dict(dict(cell.step.inputs)["model"].inputs).get("student") for cell in mini if cell.seed == 0}
+    config = {row: student.config for row, student in first.items() if student is not None}
+    assert config["PPKT"].ipv.method == "ppkt"
+    assert config["PPKT"].bev is config[IPV].bev is None
+    assert config["IPV, time of IPV + BEV"].steps == 2 * config[IPV].steps
+    assert config["BEV"].ipv is None
+    assert config["BEV, uniform depth"].bev.depth == "uniform"
+    assert config["IPV + BEV, release's geometry"].bev.geometry == "release"
+    assert config[HVDISTILL].bev == config["BEV"].bev
+    assert set(config) == set(ROWS) - {RANDOM}
+
+
+def test_a_plan_changes_with_anything_below_it(mini):
+    other = list(cells(load("mini", None, ["world.nuscenes.seed=1"]), *SOURCES))
+    assert not {cell.plan for cell in mini} & {cell.plan for cell in other if "nuScenes" in cell.column}
+    same = list(cells(load("mini"), *SOURCES))
+    assert [cell.plan for cell in same] == [cell.plan for cell in mini]
+
+
+def value(row: str, column: str, seed: int, miou: float) -> dict:
+    return {"row": row, "column": column, "seed": seed, "miou": miou, "plan": f"{row}{column}{seed}"}
+
+
+def test_results_are_read_back_and_shown(tmp_path):
+    probe = "nuScenes-like linear probe"
+    found = [value(row, probe, seed, base + seed) for row, base in ((IPV, 30.0), (RANDOM, 5.0)) for seed in (1, 0)]
+    results.write(tmp_path, found, ABOUT)
+    again = results.read(tmp_path)
+    assert sorted(map(str, again)) == sorted(map(str, found))
+    assert [(cell["row"], cell["seed"]) for cell in again] == [(RANDOM, 0), (RANDOM, 1), (IPV, 0), (IPV, 1)]
+    text = (tmp_path / "table.md").read_text()
+    assert "| IPV | 30.5 (30.0, 31.0) |" in text
+    assert "| IPV | +25.0 ± 0.0 (2) |" in text
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path):
+    assert results.read(tmp_path) == []
+    for text in ("{", "[]", json.dumps({"schema": 99, "cells": []}), json.dumps({"schema": 1})):
+        (tmp_path / results.FILE).write_text(text)
+        with pytest.raises(InputError, match="cannot read the results"):
+            results.read(tmp_path)
