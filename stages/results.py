@@ -13,26 +13,30 @@ from stages.study import COLUMNS, IPV, RANDOM, ROWS, Cell
 FILE = "table.json"
 SCHEMA = 1
 
+_FIELDS = {"row", "column", "seed", "miou", "by_range", "per_class", "protocol", "plan", "key"}
+
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # row -> column -> seed -> mIoU in percent
 
 
-def read(folder: Path) -> list[dict[str, Any]]:
-    """The cells of an earlier run; none if there is no file.
+def load(folder: Path) -> dict[str, Any]:
+    """What an earlier run wrote: `command`, `machine` and `cells`; no cells if there is no file.
 
     Raises:
         InputError: the file is none of ours.
     """
     path = folder / FILE
     if not path.is_file():
-        return []
+        return {"cells": []}
     try:
-        document = json.loads(path.read_text(encoding="utf8"))
+        document: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']}, expected {SCHEMA}")
-        cells: list[dict[str, Any]] = document["cells"]
-        return [cell for cell in cells if {"row", "column", "seed", "plan", "miou"} <= cell.keys()]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError("cannot read the results", where=path, why=str(error), hint="name another --out") from None
+        lacking = [cell for cell in document["cells"] if not cell.keys() >= _FIELDS]
+        if lacking:
+            raise ValueError("a cell lacks " + ", ".join(sorted(_FIELDS - lacking[0].keys())))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError("cannot read the results", where=path, why=str(error), hint="name another folder") from None
+    return document
 
 
 def write(folder: Path, cells: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from hvd import log
-from hvd.cli import doctor, draw, inspect, reproduce, run, table, world
+from hvd.cli import doctor, draw, inspect, report, reproduce, run, table, world
 from hvd.errors import HvdError
 from hvd.training.interrupt import Interrupted
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (run, reproduce, table, world, draw, inspect, doctor):
+for module in (run, reproduce, table, report, world, draw, inspect, doctor):
     module.register(app)
 
 

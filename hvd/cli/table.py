@@ -35,7 +35,9 @@ def table(
     recipe = common.load(*sources)
     wanted = list(cells(recipe, *sources))
     plans = {cell.plan for cell in wanted}
-    found = [cell for cell in results.read(out) if cell["plan"] in plans]  # what was measured otherwise is not mixed in
+    found = [
+        cell for cell in results.load(out)["cells"] if cell["plan"] in plans
+    ]  # what was measured otherwise is not mixed in
     known = {cell["plan"] for cell in found}
     left = [cell for cell in wanted if cell.plan not in known]
     log.info(f"{len(known)} of {len(wanted)} values are in {out}")

@@ -8,6 +8,7 @@ from hvd.errors import InputError
 from stages import results
 from stages.plans import Source
 from stages.recipes import load
+from stages.report import page
 from stages.study import HVDISTILL, IPV, RANDOM, ROWS, cells
 
 SOURCES = Source("nuscenes"), Source("semkitti")
@@ -58,14 +59,15 @@ def test_a_plan_changes_with_anything_below_it(mini):
 
 
 def value(row: str, column: str, seed: int, miou: float) -> dict:
-    return {"row": row, "column": column, "seed": seed, "miou": miou, "plan": f"{row}{column}{seed}"}
+    named = {"row": row, "column": column, "seed": seed, "miou": miou, "plan": f"{row}{column}{seed}", "key": "ab" * 32}
+    return {**named, "by_range": {"0-20 m": miou}, "per_class": {"car": miou, "bus": None}, "protocol": "line <1>"}
 
 
 def test_results_are_read_back_and_shown(tmp_path):
     probe = "nuScenes-like linear probe"
     found = [value(row, probe, seed, base + seed) for row, base in ((IPV, 30.0), (RANDOM, 5.0)) for seed in (1, 0)]
     results.write(tmp_path, found, ABOUT)
-    again = results.read(tmp_path)
+    again = results.load(tmp_path)["cells"]
     assert sorted(map(str, again)) == sorted(map(str, found))
     assert [(cell["row"], cell["seed"]) for cell in again] == [(RANDOM, 0), (RANDOM, 1), (IPV, 0), (IPV, 1)]
     text = (tmp_path / "table.md").read_text()
@@ -74,8 +76,23 @@ def test_results_are_read_back_and_shown(tmp_path):
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
-    assert results.read(tmp_path) == []
-    for text in ("{", "[]", json.dumps({"schema": 99, "cells": []}), json.dumps({"schema": 1})):
+    assert results.load(tmp_path)["cells"] == []
+    for text in (
+        "{",
+        "[]",
+        json.dumps({"schema": 99, "cells": []}),
+        json.dumps({"schema": 1}),
+        '{"schema": 1, "cells": [{"row": 1}]}',
+    ):
         (tmp_path / results.FILE).write_text(text)
         with pytest.raises(InputError, match="cannot read the results"):
-            results.read(tmp_path)
+            results.load(tmp_path)
+
+
+def test_the_page_shows_every_value_and_needs_no_other_file(tmp_path):
+    columns = ("nuScenes-like linear probe", "nuScenes-like 1%", "nuScenes-like 10%")
+    found = [value(row, c, seed, 20.0 + seed) for row in (IPV, RANDOM, HVDISTILL) for c in columns for seed in (0, 1)]
+    text = page(found, ABOUT)
+    assert text.count("<img") == text.count("data:image/png;base64,") == 4
+    assert "http" not in text.replace("http-equiv", "")
+    assert text.count("line &lt;1&gt;") == len(found)

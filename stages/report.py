@@ -1,0 +1,156 @@
+"""The study's results as one self-contained HTML page: every value as a dot, label-fraction curves, classes, ranges."""
+
+import base64
+import html
+import io
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from hvd.metrics.statistics import interval
+from stages.results import Values, by_cell, markdown
+from stages.study import COLUMNS, HVDISTILL, IPV, RANDOM, ROWS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Cells = Sequence[Mapping[str, Any]]
+
+_COMPARED = (RANDOM, IPV, HVDISTILL)
+_SHARES = {"nuScenes-like": (1, 5, 10, 100), "64-beam": (1, 10)}  # per cent of labels, by data set
+_STYLE = (
+    "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}"
+    "table{border-collapse:collapse;font-size:13px}td,th{border:1px solid #ccc;padding:.25em .5em;text-align:right}"
+    "td:first-child,th:first-child{text-align:left}img{max-width:100%}code{font-size:12px}"
+)
+
+
+def page(cells: Cells, about: Mapping[str, Any]) -> str:
+    """The whole page; pictures are inside."""
+    values = by_cell(cells)
+    parts = [_html_of(markdown(cells, about))]
+    for title, figure in figures(cells, values):
+        parts += [f"<h2>{html.escape(title)}</h2>", _image(figure, title)]
+    parts += ["<h2>Where each value comes from</h2>", _provenance(cells)]
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>hvd: results</title><style>{_STYLE}</style>'
+        f"<body>{''.join(parts)}</body></html>\n"
+    )
+
+
+def figures(cells: Cells, values: Values) -> "list[tuple[str, Figure]]":
+    """Titles and figures, those that the values suffice for."""
+    made = [("mIoU by row, every seed a dot", bars(values))]
+    for data in _SHARES:
+        if sum(_column(data, share) in found for found in values.values() for share in _SHARES[data]) > 1:
+            made.append((f"mIoU by labelled share, {data}", curves(values, data)))
+    probe = COLUMNS[0].name
+    made.append((f"IoU by class, {probe}", _grouped(cells, probe, "per_class")))
+    made.append((f"mIoU by range, {probe}", _grouped(cells, probe, "by_range")))
+    return made
+
+
+def bars(values: Values) -> "Figure":
+    """One group of bars a column: the mean, and a dot for every seed."""
+    columns = [c.name for c in COLUMNS if any(c.name in found for found in values.values())]
+    rows = [row for row in ROWS if row in values]
+    figure, axes = _axes(max(7.0, 1.9 * len(columns)))
+    width = 0.8 / len(rows)
+    for i, row in enumerate(rows):
+        at = {column: j + (i - (len(rows) - 1) / 2) * width for j, column in enumerate(columns)}
+        found = {column: list(values[row][column].values()) for column in columns if column in values[row]}
+        axes.bar([at[c] for c in found], [fmean(v) for v in found.values()], width * 0.92, label=row, alpha=0.75)
+        dots = [(at[c], value) for c, every in found.items() for value in every]
+        axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=4)
+    axes.set_xticks(range(len(columns)), [column.replace(" ", "\n", 1) for column in columns])
+    _finish(axes, "mIoU, %")
+    return figure
+
+
+def curves(values: Values, data: str) -> "Figure":
+    """mIoU over the labelled share, with 95 % intervals over seeds."""
+    figure, axes = _axes(7.0)
+    for row in (name for name in ROWS if name in values):
+        found = {
+            share: values[row][_column(data, share)] for share in _SHARES[data] if _column(data, share) in values[row]
+        }
+        if not found:
+            continue
+        middle = [interval(list(every.values())) for every in found.values()]
+        widths = [0.0 if point.num < 2 else point.half_width for point in middle]
+        axes.errorbar(list(found), [p.mean for p in middle], widths, marker="o", capsize=3, label=row)
+    axes.set_xscale("log")
+    axes.set_xticks(_SHARES[data], [f"{share}%" for share in _SHARES[data]])
+    axes.set_xlabel("labelled part of the training data")
+    _finish(axes, "mIoU, %")
+    return figure
+
+
+def _column(data: str, share: int) -> str:
+    return f"{data} {share}%"
+
+
+def _grouped(cells: Cells, column: str, field: str) -> "Figure":
+    """Bars of the rows that are compared, grouped by the names in a field of the cells; means over seeds."""
+    groups = {row: [c[field] for c in cells if (c["row"], c["column"]) == (row, column)] for row in _COMPARED}
+    groups = {row: found for row, found in groups.items() if found}
+    names = list(next(iter(groups.values()))[0]) if groups else []
+    figure, axes = _axes(max(7.0, 0.75 * len(names)))
+    width = 0.8 / max(1, len(groups))
+    for i, (row, found) in enumerate(groups.items()):
+        means = [fmean(one[name] or 0.0 for one in found) for name in names]
+        axes.bar([j + (i - (len(groups) - 1) / 2) * width for j in range(len(names))], means, width, label=row)
+    axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
+    _finish(axes, "IoU, %")
+    return figure
+
+
+def _axes(width: float) -> "tuple[Figure, Any]":
+    from matplotlib.figure import Figure  # no pyplot: nothing global, no display
+
+    figure = Figure(figsize=(width, 4.2), layout="constrained")
+    return figure, figure.subplots()
+
+
+def _finish(axes: Any, label: str) -> None:
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    axes.grid(axis="y", alpha=0.3)
+    axes.legend(fontsize=8, ncols=2)
+
+
+def png(figure: "Figure") -> bytes:
+    """A figure as the bytes of a PNG file, the same for the same figure."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def _image(figure: "Figure", title: str) -> str:
+    return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(png(figure)).decode()}">'
+
+
+def _provenance(cells: Cells) -> str:
+    rows = [
+        f"<tr><td>{html.escape(c['row'])}<td>{html.escape(c['column'])}<td>{c['seed']}<td>{c['miou']:.2f}"
+        f"<td><code>{html.escape(c['key'][:16])}</code><td>{html.escape(c['protocol'])}"
+        for c in cells
+    ]
+    return "<table><tr><th>row<th>column<th>seed<th>mIoU<th>artifact<th>protocol" + "".join(rows) + "</table>"
+
+
+def _html_of(text: str) -> str:
+    """Our own Markdown, headings, paragraphs and tables, as HTML."""
+    blocks = []
+    for block in text.strip().split("\n\n"):
+        lines = block.splitlines()
+        if lines[0].startswith("# "):
+            blocks.append(f"<h1>{html.escape(lines[0][2:])}</h1>")
+        elif lines[0].startswith("|"):
+            cells = [[html.escape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
+            head = "".join(f"<th>{cell}" for cell in cells[0])
+            body = "".join("<tr>" + "".join(f"<td>{cell}" for cell in row) for row in cells[2:])
+            blocks.append(f"<table><tr>{head}{body}</table>")
+        else:
+            blocks.append(f"<p>{html.escape(' '.join(lines))}</p>")
+    return "".join(blocks)
