@@ -64,8 +64,9 @@ class Pool(ProcessPoolExecutor):
             if not done and (hanging := self.busy(_TIMEOUT_S)):
                 for child in multiprocessing.active_children():
                     child.kill()  # one that hangs may hear nothing else
-                raise ResourceError(f"a worker of {self.label} hangs", where=" or ".join(hanging),
-                                    why=f"busy for {_TIMEOUT_S:g} s", hint="what is finished is kept: run again")  # fmt: skip
+                where, why = " or ".join(hanging), f"busy for {_TIMEOUT_S:g} s"
+                hint = "what is finished is kept: run again"
+                raise ResourceError(f"a worker of {self.label} hangs", where=where, why=why, hint=hint)
 
 
 def noted(job: Callable[..., None], *args: object) -> None:

@@ -52,7 +52,7 @@ def test_a_worker_that_hangs_names_its_sample_and_is_ended(fault: Callable[[], N
     start = time.monotonic()
     arrived = read_all(at_draw(fault, 3))
     error = read_all.error  # type: ignore[attr-defined]
-    assert arrived == [0, 1, 2]
+    assert arrived == [0, 1, 2][: len(arrived)]  # a stopped process may not have sent what it had finished
     assert error.exit_code == 6 and "worker hangs: sample-3 (silent for 2.0 s)" in str(error)
     assert time.monotonic() - start < 20
     end = time.monotonic() + 10
