@@ -8,6 +8,7 @@ from pathlib import Path
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_BROKEN = frozenset({errno.EIO, errno.EFBIG, errno.ENXIO, errno.ENODEV, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE})
 
 
 class StoreError(Exception):
@@ -85,6 +86,11 @@ def free_bytes(path: Path) -> int:
             disk = os.statvfs(folder)
             return disk.f_bavail * disk.f_frsize
     return 0
+
+
+def of_the_machine(error: OSError) -> bool:
+    """Whether `error` is about the disk, its permissions or its limits, and not about a file that should be there."""
+    return error.errno in _FULL | _REFUSED | _BROKEN
 
 
 def translate(error: OSError, path: Path, needs: int | None = None) -> StoreIO:

@@ -4,7 +4,6 @@ An artifact exists if and only if its manifest does. It is made in a work folder
 one rename, complete and flushed to the disk. `cache.layout` says where things are.
 """
 
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from cache import artifact, disk, layout, lock
 from cache.artifact import Artifact, Damage
 from cache.difference import difference
-from cache.errors import Ambiguous, Busy, NotFound, translate, translated
+from cache.errors import Ambiguous, Busy, NotFound, of_the_machine, translate, translated
 from cache.key import KEY_PATTERN
 from cache.lock import Owner, nobody_listens
 from cache.work import Work
@@ -87,7 +86,7 @@ class Store:
         Raises:
             Busy: another process holds it and `wait` is false.
             NoSpace: less than `needs_bytes` free, or the disk ran full inside the block.
-            ReadOnly, StoreIO: the work folder can't be made.
+            ReadOnly, StoreIO: the work folder can't be made, or the disk failed inside the block.
             Corrupt, Newer: the artifact exists and can't be read.
         """
         work = Work(self.root, stage, key)
@@ -101,8 +100,8 @@ class Store:
             try:
                 yield work
             except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise translate(error, work.folder, needs_bytes or None) from error
+                if of_the_machine(error):
+                    raise translate(error, work.folder, needs_bytes or work.expected_bytes) from error
                 raise
             finally:
                 if work.artifact is not None:

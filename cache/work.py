@@ -20,6 +20,7 @@ class Work:
         scratch: for checkpoints: survives a crash, never published, deleted at publication.
         owner_waited: another process held the claim first.
         artifact: set if the artifact exists: made by another process in the meantime, or published here.
+        expected_bytes: about what the work takes on the disk, once the stage can tell; said if the disk runs full.
     """
 
     def __init__(self, root: Path, stage: str, key: str, *, owner_waited: bool = False) -> None:
@@ -28,6 +29,7 @@ class Work:
         self._target = layout.path_of(root, stage, key)
         self.folder, self.scratch = self._home / "content", self._home / "scratch"
         self.artifact = artifact.load(self._target)
+        self.expected_bytes: int | None = None
 
     def prepare(self, needs_bytes: int = 0) -> None:
         """Make the folders, dropping what an interrupted publication left in them.
@@ -68,7 +70,7 @@ class Work:
             raise NotPublishable("the key is not that of its inputs", self._target)
         if not all(map(manifest.is_parent, parents)):
             raise NotPublishable("each parent needs name, stage, key and digest", self._target)
-        with translated(self.folder):
+        with translated(self.folder, self.expected_bytes):
             try:
                 sealed = self._seal_and_move(key_inputs, parents, details)
             finally:

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,12 @@ _PLAIN_INTERVAL_S = 10.0  # how often progress prints a line when nobody watches
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 _state = {"quiet": False}
+_recent: deque[str] = deque(maxlen=100)  # for a bug report
+
+
+def recent() -> tuple[str, ...]:
+    """The last lines that were logged, also when quiet."""
+    return tuple(_recent)
 
 
 def configure(*, quiet: bool = False) -> None:
@@ -26,12 +33,14 @@ def configure(*, quiet: bool = False) -> None:
 
 def info(message: str) -> None:
     """Print one line for people."""
+    _recent.append(message)
     if not _state["quiet"]:
         _emit(escape(message))
 
 
 def warn(message: str) -> None:
     """Print one warning, also when quiet."""
+    _recent.append(f"warning: {message}")
     _emit(f"[yellow]warning:[/] {escape(message)}")
 
 

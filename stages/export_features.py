@@ -4,6 +4,7 @@ P points of all frames together, C channels, F frames. A frame's points are in t
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ def run(config: ExportFeaturesConfig, inputs: Mapping[str, Path], work: Work, ru
         "student": json.dumps(protocol.read(inputs["student"])),
     }
     not_finite = 0
+    work.expected_bytes = int(data.frames.num_points[rows].sum()) * student.out_channels * 2
     with create(work.folder / FILE, data, rows, student.out_channels, attributes) as file:
         offset = file["point_offset"][:]
         for place, row in enumerate(log.track(rows, f"export features of {config.dataset}")):
@@ -65,7 +67,11 @@ def run(config: ExportFeaturesConfig, inputs: Mapping[str, Path], work: Work, ru
 def create(
     path: Path, data: SegmentationData, rows: list[int], channels: int, attributes: Mapping[str, Any]
 ) -> "h5py.File":
-    """A new file with everything but the features; one that an interrupted run left is replaced."""
+    """A new file with everything but the features, and room for them; one that an interrupted run left is replaced.
+
+    Raises:
+        OSError: the disk has not that much room.
+    """
     import h5py
 
     counts = data.frames.num_points[rows]
@@ -74,7 +80,17 @@ def create(
     file["point_offset"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     for name, values in (("token", data.frames.tokens), ("scene", data.frames.scenes)):
         file.create_dataset(name, data=[values[row] for row in rows], dtype=h5py.string_dtype())
-    file.create_dataset("feature", shape=(int(counts.sum()), channels), dtype=np.float16)
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    file.create_dataset("feature", shape=(int(counts.sum()), channels), dtype=np.float16, dcpl=early)
+    file.flush()
+    try:
+        with path.open("r+b") as raw:  # HDF5 that meets a full disk in mid-write does not raise, it crashes
+            os.posix_fallocate(raw.fileno(), 0, path.stat().st_size)
+    except OSError:
+        file.close()
+        path.unlink()
+        raise
     return file
 
 

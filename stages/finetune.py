@@ -24,7 +24,7 @@ from stages import protocol
 from stages.runner import Runtime
 from stages.selection import rows_of
 from stages.specs import FinetuneConfig
-from stages.training import Training, build_optimizer, lr_share
+from stages.training import Training, about_bytes, build_optimizer, lr_share
 
 Item = tuple[Tensor, Tensor]  # backbone features (V, C) and classes (V,) of one frame
 
@@ -47,27 +47,30 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
     if not config.linear_probe:
         parts.append((backbone, config.optimizer.lr))
     networks = nn.ModuleList([module for module, _ in parts])
+    work.expected_bytes = about_bytes(networks)
     training = Training("finetune", total, networks, build_optimizer(config.optimizer, parts), work.scratch)
     backbone.train(not config.linear_probe)
     cached = embed(backbone, data, labelled, device) if config.cached_features else None
     order = loading.Order(len(labelled), config.batch, config.seed)
 
     def load(step: int) -> VoxelBatch | list[Item]:
-        rows = order.batch(step)
+        items = order.batch(step)
         if cached is not None:
-            return [cached[i] for i in rows]
-        return data.batch([labelled[i] for i in rows], config.point_augmentation, (config.seed, step))
+            return [cached[i] for i in items]
+        return data.batch([labelled[i] for i in items], config.point_augmentation, (config.seed, step))
+
+    def tokens(step: int) -> list[str]:
+        return [data.frames.tokens[labelled[i]] for i in order.batch(step)]
 
     workers = 0 if cached is not None else runtime.workers
-    batches = loading.prefetch(load, range(training.step, total), workers)
+    batches = loading.prefetch(load, range(training.step, total), workers, lambda step: ", ".join(tokens(step)))
     with StopRequest() as stop:
         for step, batch in zip(range(training.step, total), batches, strict=True):
             training.optimizer.zero_grad(set_to_none=True)
             scores, label = forward(backbone, head, batch, config, device)
             terms = losses(scores, label, config.lovasz)
             terms["loss"].backward()
-            tokens = list(batch.tokens) if isinstance(batch, VoxelBatch) else []
-            training.advance(lr_share(config.optimizer, step, total), terms, tokens)
+            training.advance(lr_share(config.optimizer, step, total), terms, tokens(step))
             if stop.signum is not None or (training.step % config.save_every == 0 and training.step < total):
                 training.save()
             stop.raise_if_asked()

@@ -1,12 +1,11 @@
 """Prepared data is made part by part: parallel over parts, and a restart redoes only the parts that are missing."""
 
 from collections.abc import Callable
-from concurrent.futures import as_completed
 from pathlib import Path
 
 from hvd import log
 from hvd.datasets.prepared import part_path
-from hvd.pool import worker_pool
+from hvd.pool import noted, worker_pool
 
 FRAMES_PER_PART = 40  # small enough that two workers end together on the built-in world's 240 frames
 
@@ -24,7 +23,7 @@ def make_parts(
     `job(frames)` gives a picklable function that writes the part of those frames to a path, complete or not at all.
 
     Raises:
-        ResourceError: a worker died.
+        ResourceError: a worker died or hangs; `hvd.pool.doing` in the job says with which sample.
     """
     parts = [(part_path(folder, number), frames) for number, frames in enumerate(part_ranges(count))]
     missing = [(path, frames) for path, frames in parts if not path.exists()]
@@ -35,6 +34,6 @@ def make_parts(
             job(frames)(path)
         return
     with worker_pool(min(workers, len(missing)), label) as pool:
-        futures = [pool.submit(job(frames), path) for path, frames in missing]
-        for future in log.track(as_completed(futures), label, total=len(futures)):
+        futures = [pool.submit(noted, job(frames), path) for path, frames in missing]
+        for future in log.track(pool.as_completed(futures), label, total=len(futures)):
             future.result()

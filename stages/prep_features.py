@@ -13,6 +13,7 @@ from cache.work import Work
 from hvd import log
 from hvd.datasets.prepared import Arrays, write_arrays
 from hvd.models.teacher import Teacher, build_teacher
+from hvd.pool import doing
 from hvd.training import seeding
 from hvd.training.device import pick_device
 from stages.parts import make_parts
@@ -25,7 +26,8 @@ def run(config: FeaturesConfig, inputs: Mapping[str, Path], work: Work, runtime:
     """Write one part after another; on the CPU in worker processes, because the network scales badly with threads."""
     images = Arrays(inputs["images"], "image")
     device = pick_device(runtime.device)
-    log.info(f"features will take up to {_bytes(config, len(images), images.item_shape[0]) / 1e6:,.0f} MB")
+    work.expected_bytes = _bytes(config, len(images), images.item_shape[0])
+    log.info(f"features will take up to {work.expected_bytes / 1e6:,.0f} MB")
 
     def job(frames: range) -> Callable[[Path], None]:
         return partial(_make_part, config, inputs["images"], str(device), frames)
@@ -51,6 +53,7 @@ def _features(
     """(K, C, h, w) half precision, frame by frame."""
     teacher = _teacher(config, device)
     for row in frames:
+        doing(f"frame {row}")
         pixels = np.stack([resized(image, config.height, config.width) for image in images[row]])
         batch = torch.from_numpy(pixels).to(device).permute(0, 3, 1, 2).float() / 255
         yield teacher(batch).half().cpu().numpy()

@@ -14,6 +14,7 @@ from hvd.datasets.sample import CameraView, Sample
 from hvd.datasets.splits import SPLIT_KINDS
 from hvd.errors import InputError
 from hvd.geometry.camera import Pairs, pair_points, resize, warp
+from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
 from stages.selection import write_splits
@@ -32,6 +33,9 @@ def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
         "built_in_world": (inputs["data"] / "world.json").is_file(),
     }
     depth_size = (config.depth_height, config.depth_width)
+
+    sweeps = sum(sample.points_path.stat().st_size for sample in data.samples)
+    work.expected_bytes = 2 * sweeps  # points, pairs and depth together, about
 
     def job(frames: range) -> Callable[[Path], None]:
         return partial(_make_part, part_of(data, frames), attributes, depth_size)
@@ -65,6 +69,7 @@ def _make_part(part: AnyDataset, attributes: dict[str, Any], depth_size: tuple[i
 
 def prepare(data: AnyDataset, sample: Sample, depth_size: tuple[int, int]) -> Frame:
     """One frame: its points, and where each camera sees them."""
+    doing(sample.token)
     points = data.read_points(sample)
     views = sample.cameras
     camera_from_lidar = _stack([view.camera_from_lidar for view in views], 4)

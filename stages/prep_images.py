@@ -12,6 +12,7 @@ from cache.work import Work
 from hvd.datasets.augment import resize_only, warp_image
 from hvd.datasets.prepared import write_arrays
 from hvd.errors import InputError
+from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
 from stages.sources import AnyDataset, open_dataset, part_of
@@ -23,6 +24,9 @@ def run(config: ImagesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
     data = open_dataset(config.dataset, inputs["data"], config.version)
     if not data.samples[0].cameras:
         raise InputError(f"{config.dataset} has no cameras", where=inputs["data"])
+
+    cameras = len(data.samples[0].cameras)
+    work.expected_bytes = len(data.samples) * cameras * config.height * config.width * 3
 
     def job(frames: range) -> Callable[[Path], None]:
         return partial(_make_part, part_of(data, frames), config)
@@ -38,6 +42,7 @@ def _make_part(part: AnyDataset, config: ImagesConfig, path: Path) -> None:
 def _images(data: AnyDataset, config: ImagesConfig) -> Iterator[NDArray[np.uint8]]:
     """(K, H, W, 3) at the working size, frame by frame."""
     for sample in data.samples:
+        doing(sample.token)
         yield np.stack([resized(data.read_image(view), config.height, config.width) for view in sample.cameras])
 
 

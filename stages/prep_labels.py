@@ -13,6 +13,7 @@ from hvd.datasets.labels import LABEL_MAPS
 from hvd.datasets.prepared import Frames, write_labels
 from hvd.datasets.sample import Sample
 from hvd.errors import InputError
+from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
 from stages.sources import AnyDataset, open_dataset, part_of
@@ -25,6 +26,8 @@ def run(config: LabelsConfig, inputs: Mapping[str, Path], work: Work, runtime: R
     frames = Frames(inputs["frames"])
     if tuple(sample.token for sample in data.samples) != frames.tokens:
         raise InputError("the data set and its prepared frames differ", where=inputs["data"], hint="run: hvd prep")
+
+    work.expected_bytes = 2 * int(frames.num_points.sum())
 
     def job(rows: range) -> Callable[[Path], None]:
         return partial(_make_part, part_of(data, rows), frames.num_points[rows.start : rows.stop])
@@ -39,6 +42,7 @@ def _make_part(part: AnyDataset, num_points: NDArray[np.int64], path: Path) -> N
 
 def _checked(data: AnyDataset, sample: Sample, num_points: int) -> NDArray[np.uint16]:
     """A sample's raw labels, all of ids that the benchmark defines."""
+    doing(sample.token)
     raw = data.read_labels(sample, int(num_points))
     try:
         LABEL_MAPS[data.name].map(raw)

@@ -11,6 +11,7 @@ from skimage.segmentation import slic
 
 from cache.work import Work
 from hvd.datasets.prepared import Arrays, write_arrays
+from hvd.pool import doing
 from stages.parts import make_parts
 from stages.prep_images import resized
 from stages.runner import Runtime
@@ -19,7 +20,9 @@ from stages.specs import SuperpixelsConfig
 
 def run(config: SuperpixelsConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
     """Write one part after another."""
-    count = len(Arrays(inputs["images"], "image"))
+    images = Arrays(inputs["images"], "image")
+    count = len(images)
+    work.expected_bytes = count * images.item_shape[0] * config.height * config.width * 2
 
     def job(frames: range) -> Callable[[Path], None]:
         return partial(_make_part, inputs["images"], config, frames)
@@ -34,6 +37,7 @@ def _make_part(images: Path, config: SuperpixelsConfig, frames: range, path: Pat
 
 def _segments(images: Arrays, config: SuperpixelsConfig, frames: range) -> Iterator[NDArray[np.uint16]]:
     for row in frames:
+        doing(f"frame {row}")
         yield np.stack([segment(resized(image, config.height, config.width), config) for image in images[row]])
 
 

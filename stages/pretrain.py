@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from cache.work import Work
@@ -20,7 +19,7 @@ from hvd.geometry.grid import GridSpec
 from hvd.losses.contrastive import Match, cell_loss, point_pixel_loss, segment_of_pairs, superpixel_loss
 from hvd.losses.depth import abs_rel, depth_labels, depth_loss, nearest_depth
 from hvd.models.distiller import BevBranch, Cameras, Distiller, released_geometry
-from hvd.models.student import save_student
+from hvd.models.student import save_student, write_tensors
 from hvd.models.teacher import Teacher, build_teacher
 from hvd.training import loading, seeding
 from hvd.training.device import moved, pick_device
@@ -29,7 +28,7 @@ from stages import protocol
 from stages.runner import Runtime
 from stages.selection import rows_of
 from stages.specs import PretrainConfig
-from stages.training import Training, build_optimizer, lr_share
+from stages.training import Training, about_bytes, build_optimizer, lr_share
 
 Terms = dict[str, Tensor]
 
@@ -46,17 +45,23 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
     teacher = None if config.cached_features else build_teacher(config.teacher).to(device)
     networks = build_networks(config).to(device)
     optimizer = build_optimizer(config.optimizer, [(networks, config.optimizer.lr)])
+    work.expected_bytes = about_bytes(networks)
     training = Training("pretrain", total, networks, optimizer, work.scratch)
     order = loading.Order(len(chosen), config.batch, config.seed)
     parts = config.accumulate
     size = config.batch // parts
 
-    def load(draw: int) -> PretrainBatch:
+    def rows(draw: int) -> list[int]:
         step, part = divmod(draw, parts)
-        rows = [chosen[i] for i in order.batch(step)[part * size : (part + 1) * size]]
-        return data.batch(rows, draw)
+        return [chosen[i] for i in order.batch(step)[part * size : (part + 1) * size]]
 
-    batches = loading.prefetch(load, range(training.step * parts, total * parts), runtime.workers)
+    def load(draw: int) -> PretrainBatch:
+        return data.batch(rows(draw), draw)
+
+    def name(draw: int) -> str:
+        return ", ".join(data.frames.tokens[row] for row in rows(draw))
+
+    batches = loading.prefetch(load, range(training.step * parts, total * parts), runtime.workers, name)
     with StopRequest() as stop:
         for step in range(training.step, total):
             optimizer.zero_grad(set_to_none=True)
@@ -214,4 +219,4 @@ def _autocast(config: PretrainConfig, device: torch.device) -> AbstractContextMa
 def save_heads(path: Path, networks: Distiller) -> None:
     """Write what pre-training adds to the student: kept for study, not needed downstream."""
     state = networks.state_dict()
-    save_file({k: v.detach().cpu().contiguous() for k, v in state.items() if not k.startswith("student.")}, path)
+    write_tensors(path, {k: v for k, v in state.items() if not k.startswith("student.")})

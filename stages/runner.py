@@ -6,9 +6,9 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -20,9 +20,9 @@ from cache.key import digest_of_file, key_of
 from cache.store import Store
 from cache.work import Work
 from hvd import log
-from hvd.datasets.fingerprint import fingerprint
+from hvd.datasets.fingerprint import fingerprint, snapshot, state_of
 from hvd.datasets.listing import Listing, list_frames
-from hvd.errors import InputError, UsageError
+from hvd.errors import InputError, ResourceError, UsageError
 from hvd.pool import worker_pool
 from hvd.world.config import WorldConfig
 from stages.costs import Cost, cost, planned_listing
@@ -31,6 +31,8 @@ from stages.provenance import provenance
 
 SCHEMA = 1
 WORLD_ORIGIN = "built-in world"
+FileStates = dict[Path, tuple[int, int]]  # size and modification time of each file of an input
+_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")  # torch has no type for all of them
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ class Runner:
     runtime: Runtime = Runtime()
     done: dict[Step, Outcome] = field(default_factory=dict)
     _digests: dict[Node, str] = field(default_factory=dict)
+    _seen: dict[Node, FileStates] = field(default_factory=dict)  # as they were when the digest was taken
 
     def run(self, target: Step) -> Outcome:
         """Compute what `target` needs, then `target`, in this process.
@@ -276,9 +279,10 @@ class Runner:
             begin = time.monotonic()
             module = importlib.import_module(step.stage.module)
             paths = {name: item.path for name, item in resolved.items()}
-            metrics = module.run(step.config, paths, work, self.runtime)
+            with memory_errors(step.stage.name):
+                metrics = module.run(step.config, paths, work, self.runtime)
             ended = time.monotonic()
-            self._check_unchanged(step, key_inputs)
+            self._check_unchanged(step, key_inputs, work)
             seconds = time.monotonic() - start
             parents = [
                 {"name": name, "stage": item.artifact.stage, "key": item.artifact.key, "digest": item.digest}
@@ -309,14 +313,19 @@ class Runner:
                 out |= artifact.details["data"]
         return out
 
-    def _check_unchanged(self, step: Step, key_inputs: dict[str, Any]) -> None:
+    def _check_unchanged(self, step: Step, key_inputs: dict[str, Any], work: Work) -> None:
         for name, node in step.inputs:
             if not isinstance(node, Data | File):
                 continue
-            self._digests.pop(node, None)
-            resolved = self._resolve(node)
-            if resolved.digest != key_inputs["inputs"][name]:
-                raise InputError(f"input {name} changed while {step.stage.name} ran", where=resolved.path,
+            del self._digests[node]
+            before = self._seen[node]
+            digest = self._resolve(node).digest
+            now = self._seen[node]
+            changed = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
+            if changed or digest != key_inputs["inputs"][name]:
+                work.clear()  # or the next run would go on with parts made from both
+                where = changed[0] if changed else self._resolve(node).path
+                raise InputError(f"input {name} changed while {step.stage.name} ran", where=where,
                                  hint="nothing was published; run again")  # fmt: skip
 
     def _resolve(self, node: Node) -> Resolved:
@@ -328,7 +337,8 @@ class Runner:
                 stored = self._stored(node)
                 return Resolved(stored.path, stored.digest, stored)
             case File():
-                return Resolved(node.path, self._digest(node, partial(digest_of_file, node.path)))
+                states = partial(_states_of_file, node.path)
+                return Resolved(node.path, self._digest(node, partial(digest_of_file, node.path), states))
             case Data():
                 return self._resolve_data(node)
 
@@ -342,13 +352,36 @@ class Runner:
         artifact = self.done[node.world].artifact if node.world else None
         root = artifact.path if artifact else node.root
         assert root is not None, "a data set has a root or a world"
-        find = partial(fingerprint, root, node.dataset, node.version, node.part)
-        return Resolved(root, self._digest(node, find), artifact)
+        place = root, node.dataset, node.version, node.part
+        return Resolved(root, self._digest(node, partial(fingerprint, *place), partial(snapshot, *place)), artifact)
 
-    def _digest(self, node: Node, find: "partial[str]") -> str:
+    def _digest(self, node: Node, find: "partial[str]", states: "partial[FileStates]") -> str:
         if node not in self._digests:
+            seen = states()  # first: a change while the digest is taken is a change too
             self._digests[node] = find()
+            self._seen[node] = seen
         return self._digests[node]
+
+
+def _states_of_file(path: Path) -> FileStates:
+    return {path: state_of(path)}
+
+
+@contextmanager
+def memory_errors(stage: str) -> Iterator[None]:
+    """Say in one line that a stage ran out of memory, the GPU's or the machine's.
+
+    Raises:
+        ResourceError: in place of what Python or torch raise for it.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(text in str(error) for text in _OUT_OF_MEMORY):
+            raise
+        why = (str(error).splitlines() or [""])[0]
+        hint = "free some, or use a smaller batch (in pretrain: more accumulate), fewer --workers or --device cpu"
+        raise ResourceError(f"{stage} ran out of memory", why=why, hint=f"{hint}; checkpoints are kept") from error
 
 
 def _run_in_child(root: Path, runtime: Runtime, step: Step) -> tuple[str, float, float]:

@@ -35,6 +35,12 @@ def lr_share(config: Optimizer, step: int, total: int) -> float:
     return optim.cosine(step, total)
 
 
+def about_bytes(networks: nn.Module) -> int:
+    """About what a training takes on the disk: the result, and three checkpoints of weights and two moments."""
+    weights: int = sum(value.nbytes for value in networks.state_dict().values())
+    return (1 + 3 * 3) * weights
+
+
 class Training:
     """The state of a running training: steps done, networks, optimiser and the history of its health figures."""
 
@@ -47,9 +53,10 @@ class Training:
         self.step = 0
         self._sums: dict[str, float] = defaultdict(float)  # since the last line of history
         self._counts: dict[str, int] = defaultdict(int)
-        self._bad = 0
+        self._bad: list[dict[str, Any]] = []  # the batches skipped since the last good step
         self._printed = time.monotonic()
         self._resume()
+        self._buffers = [buffer.clone() for buffer in networks.buffers()]  # after the last good step
 
     @property
     def last(self) -> dict[str, float]:
@@ -57,7 +64,7 @@ class Training:
         return self.history[-1] if self.history else {}
 
     def advance(self, share: float, terms: dict[str, Tensor], tokens: list[str]) -> None:
-        """Take one optimiser step from the gradients at hand, unless the loss is not finite.
+        """Take one optimiser step from the gradients at hand, unless they or the loss are not finite.
 
         Args:
             share: of the peak learning rate.
@@ -65,13 +72,14 @@ class Training:
             tokens: of the samples in the batch.
 
         Raises:
-            CheckFailedError: the loss was not finite several times in a row.
+            CheckFailedError: that happened several times in a row.
         """
         values = {name: float(value.detach()) for name, value in terms.items()}
-        if math.isfinite(values["loss"]):
-            self._bad = 0
+        if math.isfinite(values["loss"]) and self._gradients_are_finite():
+            self._bad = []
             optim.set_lr(self.optimizer, share)
             self.optimizer.step()
+            self._buffers = [buffer.clone() for buffer in self.networks.buffers()]
             for name, value in values.items():
                 if math.isfinite(value):  # a health figure may have nothing to measure in a batch
                     self._sums[name] += value
@@ -82,7 +90,9 @@ class Training:
         self._report()
 
     def save(self) -> None:
-        """Write a checkpoint of everything that the next step depends on."""
+        """Write a checkpoint of everything that the next step depends on; none while steps are being skipped."""
+        if self._bad:
+            return
         checkpoint.save(
             self.scratch,
             self.step,
@@ -106,16 +116,24 @@ class Training:
         self._sums, self._counts = defaultdict(float, state["sums"]), defaultdict(int, state["counts"])
         log.info(f"{self.name}: resuming after step {self.step} of {self.total}")
 
+    def _gradients_are_finite(self) -> bool:
+        gradients = [p.grad for p in self.networks.parameters() if p.grad is not None]
+        return bool(torch.isfinite(nn.utils.get_total_norm(gradients)))
+
     def _skip(self, tokens: list[str]) -> None:
-        self._bad += 1
-        log.warn(f"{self.name}: loss is not finite at step {self.step}, step skipped")
-        if self._bad == _MAX_BAD_STEPS:
+        """Leave the weights as they are, and put the batch-norm statistics back that the forward pass has changed."""
+        for buffer, good in zip(self.networks.buffers(), self._buffers, strict=True):
+            buffer.copy_(good)
+        self._bad.append({"step": self.step, "tokens": tokens})
+        log.warn(f"{self.name}: loss or gradient is not finite at step {self.step}, step skipped")
+        if len(self._bad) == _MAX_BAD_STEPS:
             record = self.scratch / "bad_batch.json"
-            record.write_text(json.dumps({"step": self.step, "tokens": tokens}))
+            record.write_text(json.dumps({"skipped": self._bad}, indent=1), encoding="utf8")
+            checkpoint.discard_from(self.scratch, self._bad[0]["step"])
             raise CheckFailedError(
-                f"the loss was not finite in {self._bad} steps in a row",
+                f"the loss or its gradient was not finite in {len(self._bad)} steps in a row",
                 where=record,
-                hint="lower the learning rate; the last good checkpoint is kept",
+                hint="the file names the batches; lower the learning rate; the last good checkpoint is kept",
             )
 
     def _report(self) -> None:

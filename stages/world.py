@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from cache.work import Work
-from hvd.world.build import write_world
+from hvd.world.build import about_bytes, write_world
 from hvd.world.config import WorldConfig
 from stages.runner import Runtime
 
 
 def run(config: WorldConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
     """Write the world, and world.json, which says that this is no recording."""
+    work.expected_bytes = about_bytes(config)
     write_world(config, work.folder, runtime.workers)
     (work.folder / "world.json").write_text(json.dumps(config.resolved(), indent=1), encoding="utf8")
     return {"scenes": config.train_scenes + config.val_scenes}

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
@@ -11,7 +12,7 @@ from hvd import log
 from hvd.cli import storage
 from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit
 from hvd.cli.tables import print_line, print_table, readable_bytes, short_time
-from hvd.errors import CorruptError, UsageError
+from hvd.errors import CheckFailedError, CorruptError, UsageError
 
 if TYPE_CHECKING:
     from cache.artifact import Artifact
@@ -27,7 +28,13 @@ def register(app: typer.Typer) -> None:
         app.command()(command)
 
 
-def status(store: StorePath = DEFAULT_STORE, json_: Json = False) -> None:
+def status(
+    check: Annotated[
+        bool, typer.Option("--check", help="End with 7 if code changed since an artifact, or one is damaged.")
+    ] = False,
+    store: StorePath = DEFAULT_STORE,
+    json_: Json = False,
+) -> None:
     """Say what is in the store, stage by stage, and whether the code changed since."""
     from cache.store import Store
 
@@ -37,12 +44,24 @@ def status(store: StorePath = DEFAULT_STORE, json_: Json = False) -> None:
     stages = [_summary(list(found)) for _, found in groupby(_by_stage(opened), lambda item: item.stage)]
     if json_:
         emit({"store": str(opened.root), "stages": stages, "unfinished": unfinished, "damaged": damaged})
-        return
+    else:
+        _print_status(opened.root, stages, unfinished, damaged)
+    changed = [stage["stage"] for stage in stages if stage["code"] == "changed since"]
+    if check and (changed or damaged):
+        why = [f"code changed since the newest {', '.join(changed)}"] if changed else []
+        why += [f"{len(damaged)} damaged"] if damaged else []
+        raise CheckFailedError("not current", where=opened.root, why="; ".join(why),
+                               hint="see: hvd status; hvd verify")  # fmt: skip
+
+
+def _print_status(
+    root: Path, stages: list[dict[str, Any]], unfinished: list[dict[str, str]], damaged: list[dict[str, str]]
+) -> None:
     if stages:
         columns = ("stage", "count", "size", "newest", "made (UTC)", "code")
         print_table(columns, [_status_row(stage) for stage in stages])
     elif not damaged:
-        log.info(f"no artifacts in {opened.root}; run: hvd prep nuscenes")
+        log.info(f"no artifacts in {root}; run: hvd prep nuscenes")
     for item in unfinished:
         print_line(f"unfinished: {item['stage']} {item['key'][:8]}, {item['state']}")
     for item in damaged:
@@ -174,13 +193,23 @@ def show(
         "config": item.key_inputs.get("config", {}),
         "details": details,
         "metrics": item.details.get("metrics", {}),
+        **({"cells": labels} if (labels := cells(item)) else {}),
     }
     if json_:
         emit(document)
         return
-    parents = {parent["name"]: f"{parent['stage']} {parent['key']}" for parent in item.parents}
+    parents = {labels.get(p["name"], p["name"]): f"{p['stage']} {p['key']}" for p in item.parents}
     for line in _outline({**document, "parents": parents}):
         print_line(line)
+
+
+def cells(item: "Artifact") -> dict[str, str]:
+    """The cell of a result table that each of its inputs fills; empty for other artifacts."""
+    if item.stage != "table":
+        return {}
+    names = [parent["name"] for parent in item.parents]
+    named = zip(names, item.key_inputs["config"]["cells"], strict=True)
+    return {name: f"{row}, {column}, seed {seed}" for name, (row, column, seed) in named}
 
 
 def _outline(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
@@ -194,13 +223,17 @@ def _outline(tree: dict[str, Any], indent: str = "") -> Iterator[str]:
 
 
 class Ancestor(NamedTuple):
-    """A line of an artifact's lineage: how deep, as which input, and what; `stage` is empty for files and data sets."""
+    """A line of an artifact's lineage: how deep, as which input, and what; `stage` is empty for files and data sets.
+
+    `digest` is what entered the key: of an artifact's content, a data set's fingerprint, or a file's sha256.
+    """
 
     depth: int
     input: str
     stage: str
     what: str  # key, or path
     note: str
+    digest: str
 
     def __str__(self) -> str:
         name = f"{self.input}: " if self.input else ""
@@ -210,21 +243,26 @@ class Ancestor(NamedTuple):
 
 def trace(store: "Store", item: "Artifact") -> Iterator[Ancestor]:
     """`item` and everything it was made from, depth first; what comes up again is not followed again."""
-    yield Ancestor(0, "", item.stage, item.key, "")
+    yield Ancestor(0, "", item.stage, item.key, "", item.digest)
     yield from _ancestors(store, item, 1, {item.key})
 
 
 def _ancestors(store: "Store", item: "Artifact", depth: int, seen: set[str]) -> Iterator[Ancestor]:
+    labels = cells(item)
     for parent in item.parents:
-        name, stage, key = parent["name"], parent["stage"], parent["key"]
+        name, stage, key, digest = parent["name"], parent["stage"], parent["key"], parent["digest"]
         found = store.find(stage, key)
-        note = "not in this store" if found is None else "see above" if key in seen else ""
-        yield Ancestor(depth, name, stage, key, note)
-        if found is not None and not note:
+        again = key in seen
+        notes = [labels[name]] if name in labels else []
+        notes += [f"fingerprint {digest}"] if stage == "world" else []  # the world is read as a data set
+        notes += ["not in this store"] if found is None else ["see above"] if again else []
+        yield Ancestor(depth, name, stage, key, "; ".join(notes), digest)
+        if found is not None and not again:
             seen.add(key)
             yield from _ancestors(store, found, depth + 1, seen)
     for name, path in item.details.get("sources", {}).items():
-        yield Ancestor(depth, name, "", path, "")
+        digest = item.key_inputs["inputs"][name]
+        yield Ancestor(depth, name, "", path, f"{'fingerprint' if name == 'data' else 'sha256'} {digest}", digest)
 
 
 def explain(key: KeyPrefix, store: StorePath = DEFAULT_STORE, json_: Json = False) -> None:

@@ -24,13 +24,16 @@ app = typer.Typer(
 )
 for module in (run, reproduce, table, report, world, draw, inspect, doctor):
     module.register(app)
+_state = {"debug": False, "stopping": False}
 
 
 @app.callback()
 def options(
     version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error, for a bug report.")] = False,
 ) -> None:
     """Image-to-LiDAR self-supervised distillation with hybrid views: prep, pretrain, finetune, eval, export."""
+    _state["debug"] = debug
     if version:
         sys.stdout.write(f"hvd {metadata.version('hvdistill')}\n")
         raise typer.Exit
@@ -41,10 +44,12 @@ def main() -> None:
     if sys.stdout is None:  # closed by the caller
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  as long as the process
     log.configure()
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells without job control ask for
+            signal.signal(number, _stop)
     try:
         code = app(standalone_mode=False)
+        sys.stdout.flush()  # what it can't take is an error of this command, not of the interpreter's end
     except typer.Exit as stop:
         code = stop.exit_code
     except typer.TyperException as error:  # a wrong option or argument
@@ -52,35 +57,46 @@ def main() -> None:
         if text:  # none where only the help was printed
             log.error(text)
         code = 2
-    except (KeyboardInterrupt, typer.Abort):
-        log.error("interrupted; finished parts and checkpoints are kept: run the same command to go on")
+    except typer.Abort:
         code = 130
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's own flush complains
+    except (BrokenPipeError, SystemExit):  # the reader of our output left; Typer makes the second of the first
         code = 0
-    except SystemExit as stop:  # Typer's own, where the reader of a help page left
-        code = stop.code if isinstance(stop.code, int) else 0
     except BaseException as error:
         code = _report(error)
+    _end_stdout()
     sys.exit(code or 0)
 
 
 def _stop(signum: int, frame: object) -> None:
+    """The first signal unwinds, so that locks and half-written files go; the second ends the process at once."""
+    if _state["stopping"]:
+        os._exit(128 + signum)
+    _state["stopping"] = True
     raise Interrupted(signum)
 
 
+def _end_stdout() -> None:
+    """Drop what stdout can't take, or the interpreter tries again at its end and complains."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _report(error: BaseException) -> int:
-    if os.environ.get("HVD_DEBUG"):
+    if _state["debug"]:
         traceback.print_exception(error)
     code = exit_code(error)
     if code != 1:
-        log.error(str(error))
+        log.error(_system_error(error) if isinstance(error, OSError) else str(error) or "out of memory")
         return code
-    path = _write_report(error)
-    log.error(
-        f"a bug of ours: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}; report: {path}"
-    )
+    kind, text = type(error).__name__, str(error)
+    log.error(f"a bug of ours: {kind}: {text.splitlines()[0] if text else ''}; report: {_write_report(error)}")
     return 1
+
+
+def _system_error(error: OSError) -> str:
+    return f"{error.strerror}: {error.filename or 'standard output'}"
 
 
 def exit_code(error: BaseException) -> int:
@@ -106,15 +122,20 @@ def _store_code(error: BaseException) -> int:
         (errors.NotFound, 3),
         (errors.Ambiguous, 2),
     )
-    return next((code for kind, code in codes if isinstance(error, kind)), 1)
+    by_kind = next((code for kind, code in codes if isinstance(error, kind)), 1)
+    return 6 if isinstance(error, OSError) and errors.of_the_machine(error) else by_kind
 
 
-def _write_report(error: BaseException) -> Path:
-    """Versions, command and trace, for a bug report."""
+def _write_report(error: BaseException) -> str:
+    """Versions, command, trace and the last log lines, for a bug report; returns the file's name."""
     from stages.provenance import provenance
 
-    handle, name = tempfile.mkstemp(prefix="hvd-report-", suffix=".txt")
-    with os.fdopen(handle, "w") as file:
-        file.write(f"command: {sys.argv}\n{provenance('stages.runner')}\n\n")
-        traceback.print_exception(error, file=file)
-    return Path(name)
+    try:
+        handle, name = tempfile.mkstemp(prefix="hvd-report-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf8", errors="backslashreplace") as file:
+            file.write(f"command: {sys.argv}\n{provenance('stages.runner')}\n\n")
+            traceback.print_exception(error, file=file)
+            file.write("\nlast log lines:\n" + "\n".join(log.recent()) + "\n")
+    except OSError as failed:
+        return f"none, it can't be written ({failed.strerror})"
+    return name

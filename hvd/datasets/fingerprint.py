@@ -59,17 +59,43 @@ def fingerprint(root: Path, kind: Kind, version: str | None, part: Part = "frame
         InputError: the layout is wrong or a file can't be read.
     """
     check_layout(root, kind, version)
-    tables = [root / SPLITS_FILE] if part == "frames" else []
-    if kind == "nuscenes":
-        tables += [root / str(version) / f"{name}.json" for name in _TABLES[part]]
+    tables = _tables(root, kind, version, part)
     summary = {
         "kind": kind,
         "version": version,
         "part": part,
-        "tables": {path.relative_to(root).as_posix(): _sha256(path) for path in tables if path.is_file()},
+        "tables": {path.relative_to(root).as_posix(): _sha256(path) for path in tables},
         "files": [_describe(root, path, contents) for path in _sensor_files(root, kind, version, part)],
     }
     return hashlib.sha256(json.dumps(summary, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def snapshot(root: Path, kind: Kind, version: str | None, part: Part) -> dict[Path, tuple[int, int]]:
+    """Size and modification time (ns) of each file that `fingerprint` looks at: compared later, they name what changed.
+
+    Raises:
+        InputError: a file is gone or can't be read.
+    """
+    return {
+        path: state_of(path)
+        for path in (*_tables(root, kind, version, part), *_sensor_files(root, kind, version, part))
+    }
+
+
+def state_of(path: Path) -> tuple[int, int]:
+    """Size and modification time (ns) of a file; raises InputError if it can't be read."""
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise InputError("cannot read", where=path, why=error.strerror or str(error)) from None
+    return status.st_size, status.st_mtime_ns
+
+
+def _tables(root: Path, kind: Kind, version: str | None, part: Part) -> list[Path]:
+    tables = [root / SPLITS_FILE] if part == "frames" else []
+    if kind == "nuscenes":
+        tables += [root / str(version) / f"{name}.json" for name in _TABLES[part]]
+    return [path for path in tables if path.is_file()]
 
 
 def _sensor_files(root: Path, kind: Kind, version: str | None, part: Part) -> Iterable[Path]:
@@ -88,10 +114,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 
 def _describe(root: Path, path: Path, contents: bool) -> list[str | int]:
-    try:
-        size = path.stat().st_size
-    except OSError as error:
-        raise InputError("cannot read", where=path, why=error.strerror or str(error)) from None
+    size, _ = state_of(path)
     return [path.relative_to(root).as_posix(), size, *([_sha256(path)] if contents else [])]
 
 

@@ -46,7 +46,7 @@ class PredictionWriter:
         """
         path = self.path(token)
         path.parent.mkdir(parents=True, exist_ok=True)
-        ids.astype(_DTYPES[self.dataset]).tofile(path)
+        path.write_bytes(ids.astype(_DTYPES[self.dataset]).tobytes())  # `tofile` drops an error's number
 
     def close(self) -> None:
         """Write what nuScenes asks about the method; SemanticKITTI asks nothing."""

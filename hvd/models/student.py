@@ -1,13 +1,14 @@
 """The student on disk: one safetensors file that carries its own configuration."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from safetensors.torch import save
+from torch import Tensor, nn
 
 from hvd.errors import InputError
 from hvd.models.config import UNetConfig
@@ -29,9 +30,22 @@ def save_head(path: Path, head: nn.Module) -> None:
 
 
 def _save(path: Path, module: nn.Module, metadata: dict[str, str]) -> None:
-    state = {name: value.detach().cpu().contiguous() for name, value in module.state_dict().items()}
     # At most one entry: safetensors writes several in no fixed order, and the file's bytes enter keys.
-    save_file(state, path, metadata=metadata or None)
+    write_tensors(path, module.state_dict(), metadata or None)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file, whole or not at all.
+
+    Raises:
+        OSError: the disk is full or fails; safetensors' own writer would raise an error without a number.
+    """
+    content = save({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, metadata)
+    try:
+        path.write_bytes(content)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def student_file(place: Path) -> Path:

@@ -50,5 +50,12 @@ def load_newest(folder: Path) -> tuple[int, dict[str, Any]] | None:
     return None
 
 
+def discard_from(folder: Path, step: int) -> None:
+    """Delete the checkpoints after `step` steps and later: what they hold has turned out to be bad."""
+    for path in _newest_first(folder):
+        if int(path.stem.split("-")[1]) >= step:
+            path.unlink()
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob("step-*.pt"), reverse=True)

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
-from PIL import Image
 
 from hvd.geometry.se3 import inverse
 from hvd.world.config import WorldConfig
 from hvd.world.drives import sequences
+from hvd.world.files import write_array, write_image
 from hvd.world.kinds import kitti_ids
 from hvd.world.materials import Split
 from hvd.world.mesh import F64
@@ -52,12 +52,12 @@ def write_drive(config: WorldConfig, split: Split, index: int, number: int, out:
 def _write_frame(frame: Frame, scene: Scene, folder: Path, name: str, position: int) -> None:
     cloud = frame.cloud
     level = np.round(cloud.intensity, 2)[:, None]
-    np.concatenate([cloud.point, level], 1).astype(np.float32).tofile(folder / "velodyne" / f"{name}.bin")
+    write_array(folder / "velodyne" / f"{name}.bin", np.concatenate([cloud.point, level], 1).astype(np.float32))
     moves = np.array([False, *(thing.speed > 0 for thing in scene.things)])[cloud.instance]
     semantic = np.where(moves, kitti_ids(moving=True)[cloud.kind], kitti_ids(moving=False)[cloud.kind])
     instance = np.where(cloud.instance > 0, cloud.instance + _INSTANCES * (position % 127), 0).astype(np.uint32)
-    ((instance << np.uint32(16)) | semantic.astype(np.uint32)).tofile(folder / "labels" / f"{name}.label")
-    Image.fromarray(frame.images[0]).save(folder / "image_2" / f"{name}.png")
+    write_array(folder / "labels" / f"{name}.label", ((instance << np.uint32(16)) | semantic.astype(np.uint32)))
+    write_image(folder / "image_2" / f"{name}.png", frame.images[0])
 
 
 def _calibration(rig: Rig) -> str:

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from scipy.spatial.transform import Rotation
 
 from hvd.datasets.labels import NUSCENES_CATEGORIES
 from hvd.world.config import VERSION, WorldConfig
 from hvd.world.drives import scene_name
+from hvd.world.files import write_array, write_image
 from hvd.world.kinds import RAW_LABELS, Kind, nuscenes_ids
 from hvd.world.materials import Split
 from hvd.world.mesh import F64
@@ -141,7 +141,7 @@ def _add_frame(
     rows = tables["sample_data"][-len(shots) :]
     tables["lidarseg"].append(_write_cloud(frame, rows[0], out))
     for row, image in zip(rows[1:], frame.images, strict=True):
-        Image.fromarray(image).save(out / row["filename"], quality=_JPEG_QUALITY)
+        write_image(out / row["filename"], image, quality=_JPEG_QUALITY)
     tables["sample_annotation"] += _annotations(
         config, drive.scene, frame, number, key_frame, drive.rig.lidar.ego_from_lidar
     )
@@ -159,9 +159,9 @@ def _links(config: WorldConfig, parts: tuple[str, ...], key_frame: int) -> Row:
 def _write_cloud(frame: Frame, row: Row, out: Path) -> Row:
     cloud = frame.cloud
     columns = [cloud.point, np.round(cloud.intensity * 255)[:, None], cloud.ring[:, None]]
-    np.concatenate(columns, 1).astype(np.float32).tofile(out / row["filename"])
+    write_array(out / row["filename"], np.concatenate(columns, 1).astype(np.float32))
     filename = f"lidarseg/{VERSION}/{row['token']}_lidarseg.bin"
-    nuscenes_ids()[cloud.kind].tofile(out / filename)
+    write_array(out / filename, nuscenes_ids()[cloud.kind])
     return {"token": row["token"], "sample_data_token": row["token"], "filename": filename}
 
 
@@ -278,6 +278,6 @@ def write_tables(config: WorldConfig, drives: Sequence[Tables], channels: Sequen
     ]
     map_row = {"token": _token(config, "map"), "category": "semantic_prior", "filename": "maps/blank.png"}
     tables["map"] = [{**map_row, "log_tokens": [row["token"] for row in tables["log"]]}]
-    Image.fromarray(np.zeros((8, 8), dtype=np.uint8)).save(out / "maps" / "blank.png")  # the devkit wants a file
+    write_image(out / "maps" / "blank.png", np.zeros((8, 8), dtype=np.uint8))  # the devkit wants a file
     for key, rows in tables.items():
         (out / VERSION / f"{key}.json").write_text(json.dumps(rows, indent=0))

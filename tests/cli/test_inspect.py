@@ -66,6 +66,25 @@ def test_status_says_when_code_changed(store: Store) -> None:
     assert states == {"frames": "same", "labels": "changed since", "future": "unknown"}
 
 
+def test_status_check_fails_when_something_is_not_current(store: Store) -> None:
+    assert code(run(store, "status", "--check")) == 0  # an empty store is current
+    publish(store, "frames", code=code_digest("stages.prep_frames"))
+    publish(store, "future", code="0" * 64)  # of a stage that this version does not know
+    assert code(run(store, "status", "--check")) == 0
+    old = publish(store, "labels", code="0" * 64)
+    assert code(run(store, "status")) == 0
+    result = run(store, "status", "--check")
+    assert code(result) == 7 and "code changed since the newest labels" in str(result.exception)
+    result = run(store, "status", "--check", "--json")
+    assert code(result) == 7
+    assert [row["stage"] for row in json.loads(result.stdout)["stages"] if row["code"] == "changed since"] == ["labels"]
+    publish(store, "labels", {"again": True}, code=code_digest("stages.prep_labels"))  # the newest counts
+    assert code(run(store, "status", "--check")) == 0
+    (old.path / "manifest.json").write_text("{}")
+    result = run(store, "status", "--check")
+    assert code(result) == 7 and "1 damaged" in str(result.exception)
+
+
 def test_status_shows_damaged_and_unfinished(store: Store, chain: list[Artifact]) -> None:
     manifest = chain[1].path / "manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:-40])
@@ -115,7 +134,7 @@ def test_lineage_reaches_the_data_set_and_follows_each_artifact_once(store: Stor
     assert rows == [
         (0, "", model.key, ""),
         (1, "frames", frames.key, ""),
-        (2, "data", "/data/nu", ""),
+        (2, "data", "/data/nu", f"fingerprint {'d' * 64}"),
         (1, "labels", labels.key, ""),
         (2, "frames", frames.key, "see above"),
         (1, "student", pretrain.key, ""),
@@ -123,6 +142,39 @@ def test_lineage_reaches_the_data_set_and_follows_each_artifact_once(store: Stor
     ]
     text = run(store, "show", model.key, "--lineage").stdout
     assert f"\n  student: pretrain {pretrain.key[:8]}\n" in text
+
+
+def test_a_table_leads_from_each_cell_to_the_fingerprint_of_the_data(store: Store, chain: list[Artifact]) -> None:
+    first = publish(store, "eval", {"split": "val"}, {"model": chain[3]})
+    second = publish(store, "eval", {"split": "all"}, {"model": chain[3]})
+    named = [["random init", "nuScenes 1%", 0], ["IPV", "nuScenes 1%", 1]]
+    table = publish(store, "table", {"cells": named}, {"cell000": first, "cell001": second})
+    shown = run_json(store, "show", table.key)
+    assert shown["cells"] == {"cell000": "random init, nuScenes 1%, seed 0", "cell001": "IPV, nuScenes 1%, seed 1"}
+    text = run(store, "show", table.key).stdout
+    assert (
+        f"\n  random init, nuScenes 1%, seed 0: eval {first.key}\n  IPV, nuScenes 1%, seed 1: eval {second.key}\n"
+        in text
+    )
+
+    rows = run_json(store, "show", table.key, "--lineage")
+    assert [(row["what"], row["note"]) for row in rows if row["stage"] == "eval"] == [
+        (first.key, "random init, nuScenes 1%, seed 0"),
+        (second.key, "IPV, nuScenes 1%, seed 1"),
+    ]
+    below = rows[[row["what"] for row in rows].index(first.key) :]
+    stages = [row["stage"] or row["what"] for row in below]
+    assert stages[:4] == ["eval", "finetune", "frames", "/data/nu"]
+    assert below[3]["digest"] == "d" * 64 == chain[0].key_inputs["inputs"]["data"]
+    assert [row["depth"] for row in below[:4]] == [1, 2, 3, 4]
+    assert f"        data: /data/nu  (fingerprint {'d' * 64})" in run(store, "show", table.key, "--lineage").stdout
+
+
+def test_the_built_in_world_has_a_fingerprint_too(store: Store) -> None:
+    world = publish(store, "world")
+    frames = publish(store, "frames", {}, {"data": world})
+    line = run(store, "show", frames.key, "--lineage").stdout.splitlines()[1]
+    assert line == f"  data: world {world.key[:8]}  (fingerprint {world.digest})"
 
 
 def test_lineage_says_what_is_gone(store: Store, chain: list[Artifact]) -> None:

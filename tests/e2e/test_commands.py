@@ -7,6 +7,8 @@ import h5py
 import pytest
 from safetensors import safe_open
 
+from hvd.datasets.fingerprint import fingerprint
+
 SMOKE = ("--recipe", "smoke")
 
 
@@ -49,6 +51,20 @@ def test_reproduce_prints_a_table_and_then_finds_everything(hvd, hvd_json, tmp_p
     assert again["key"] == first["key"]
     assert {item["state"] for item in again["artifacts"]} == {"hit"}
     assert "random init" in hvd("reproduce", *SMOKE).stdout
+
+
+def test_each_cell_of_the_table_leads_to_the_fingerprint_of_its_data(hvd_json, workplace):
+    table = hvd_json("reproduce", *SMOKE)
+    cells = json.loads((workplace / table["path"] / "table.json").read_text())["cells"]
+    shown = hvd_json("show", table["key"], "--lineage")
+    named = {row["what"]: row["note"] for row in shown if row["depth"] == 1}
+    assert named == {cell["key"]: f"{cell['row']}, {cell['column']}, seed {cell['seed']}" for cell in cells}
+    expected = set()
+    for folder in {row["what"] for row in shown if row["stage"] == "world"}:
+        root = next((workplace / ".hvd" / "world").glob(f"??/{folder}"))
+        kind = ("nuscenes", "v1.0-world") if (root / "v1.0-world").is_dir() else ("semkitti", None)
+        expected |= {fingerprint(root, *kind, part) for part in ("frames", "labels")}
+    assert {row["digest"] for row in shown if row["stage"] == "world"} == expected and len(expected) == 4
 
 
 def test_only_what_depends_on_the_bev_weight_is_planned_again(hvd, hvd_json):

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from cache.lock import owner_of
+from cache.store import Store
+
 
 def wait_for(pattern: str, store: Path, process: subprocess.Popen, limit_s: float = 120) -> None:
     end = time.monotonic() + limit_s
@@ -18,7 +21,7 @@ def wait_for(pattern: str, store: Path, process: subprocess.Popen, limit_s: floa
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
 def test_a_stopped_training_goes_on(hvd, workplace, number, code):
     arguments = ["pretrain", "--recipe", "smoke", "--set", "pretrain.steps=60", "--set", "pretrain.save_every=5"]
     arguments += ["--seed", str(code)]
@@ -26,13 +29,72 @@ def test_a_stopped_training_goes_on(hvd, workplace, number, code):
     command = [Path(sys.executable).with_name("hvd"), *arguments]
     process = subprocess.Popen(command, cwd=workplace, stderr=subprocess.PIPE, text=True, start_new_session=True)
     wait_for(".work/pretrain/*/scratch/step-*.pt", workplace / ".hvd", process)
-    os.kill(process.pid, number)
+    if number == signal.SIGINT:
+        os.killpg(process.pid, number)  # as Ctrl-C does: the data-loading workers get it too
+    else:
+        os.kill(process.pid, number)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == code, errors
     assert "run the same command to go on" in errors
-    assert not list((workplace / ".hvd").glob("pretrain/*/*/.work"))
+    locks = list((workplace / ".hvd").glob(".work/pretrain/*.lock"))
+    assert locks and not any(map(owner_of, locks))
     finished = hvd(*arguments)
     assert "resuming after step" in finished.stderr
+
+
+UNWINDING = """
+import sys, time
+import hvd.cli.inspect as inspect
+def status(*_):
+    print("ready", flush=True)
+    try: time.sleep(60)
+    finally:
+        print("unwinding", flush=True)
+        time.sleep(60)
+inspect._by_stage = status
+sys.argv[1:] = ["status"]
+from hvd.cli.main import main
+main()
+"""
+AT_A_STEP = """
+import time
+from hvd.training.interrupt import StopRequest
+def note(self, signum, frame, plain=StopRequest._on_signal):
+    plain(self, signum, frame)
+    print("noted", flush=True)
+StopRequest._on_signal = note
+with StopRequest():
+    print("ready", flush=True)
+    while True: time.sleep(0.1)
+"""
+
+
+@pytest.mark.parametrize("script", [UNWINDING, AT_A_STEP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
+def test_the_second_signal_quits_at_once(tmp_path, script, number):
+    command = [sys.executable, "-c", script]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    for _ in range(2):
+        assert process.stdout.readline().strip() in ("ready", "unwinding", "noted")
+        process.send_signal(number)
+    errors = process.communicate(timeout=10)[1]
+    assert process.returncode == 128 + number
+    assert "Traceback" not in errors
+
+
+def test_a_wait_for_a_lock_ends_with_a_signal(tmp_path):
+    script = (
+        "import signal\nfrom pathlib import Path\nfrom cache.store import Store\nfrom hvd.cli import main\n"
+        "signal.signal(signal.SIGTERM, main._stop)\n"
+        "try:\n    with Store(Path('.')).claim('prep', 64 * '0', on_wait=lambda _: print('waits', flush=True)): pass\n"
+        "except BaseException as error:\n    raise SystemExit(main.exit_code(error))\n"
+    )
+    with Store(tmp_path).claim("prep", 64 * "0"):
+        command = [sys.executable, "-c", script]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "waits\n"
+        process.terminate()
+        assert process.wait(timeout=10) == 143
 
 
 def test_workers_end_with_a_parent_that_is_killed(tmp_path):

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from cache.store import Store
-from hvd.errors import InputError
-from stages.graph import File, Step, Stored, most_awaited_first
+from hvd.errors import InputError, ResourceError
+from stages.graph import Data, File, Step, Stored, most_awaited_first
 from stages.runner import Runner, Runtime
+from tests.datasets.tiny import VERSION, write_nuscenes
 from tests.stages.fake_stage import FAKE, FakeConfig
 
 
@@ -105,6 +107,64 @@ def test_an_input_that_changes_during_the_run_stops_publication(runner, runs, tm
     with pytest.raises(InputError, match="changed while"):
         runner().run(fake("a", File(source)))
     assert Store(tmp_path / "store").artifacts() == []
+
+
+@pytest.mark.parametrize("name", ["samples/LIDAR_TOP", f"{VERSION}/ego_pose.json"])
+def test_a_data_set_that_changes_during_the_run_is_named_by_its_file(runner, runs, tmp_path, monkeypatch, name):
+    """Also where a sensor file keeps its size, which is all that the fingerprint knows of it."""
+    import tests.stages.fake_stage as module
+
+    root = write_nuscenes(tmp_path / "nu")
+    path = root / name
+    path = next(iter(sorted(path.iterdir()))) if path.is_dir() else path
+    whole = path.read_bytes()
+    step = fake("a", Data("nuscenes", VERSION, "frames", root))
+
+    def run(config, inputs, work, runtime):
+        assert not list(work.folder.iterdir()), "what was made of the changed files was kept"
+        path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]) if path.suffix == ".bin" else whole + b" ")
+        return work.folder.joinpath("part").write_bytes(path.read_bytes())
+
+    monkeypatch.setattr(module, "run", run)
+    for _ in range(2):
+        with pytest.raises(InputError, match=f"changed while fake ran: .*{path.name}") as caught:
+            runner().run(step)
+        assert caught.value.exit_code == 3
+        path.write_bytes(whole)
+    assert Store(tmp_path / "store").artifacts() == []
+    monkeypatch.setattr(module, "run", lambda *_: {})
+    assert runner().run(step).state == "run"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nlong advice"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+        MemoryError(),
+    ],
+)
+def test_a_stage_without_memory_says_what_to_do(runner, runs, monkeypatch, error):
+    import tests.stages.fake_stage as module
+
+    def run(*_):
+        raise error
+
+    monkeypatch.setattr(module, "run", run)
+    with pytest.raises(ResourceError, match=r"fake ran out of memory.*smaller batch") as caught:
+        runner().run(fake("a"))
+    assert caught.value.exit_code == 6 and "\n" not in str(caught.value)
+
+
+def test_another_runtime_error_stays_a_bug(runner, runs, monkeypatch):
+    import tests.stages.fake_stage as module
+
+    def run(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(module, "run", run)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        runner().run(fake("a"))
 
 
 def test_a_stored_artifact_is_an_input(runner, runs):

@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hvd.errors import CheckFailedError
+from hvd.errors import CheckFailedError, ResourceError
+from hvd.training import checkpoint
 from hvd.training.interrupt import Interrupted
-from stages import plans
+from stages import plans, pretrain
 from stages.finetune import losses
 from stages.plans import Source
 from stages.recipes import smoke
@@ -109,6 +110,27 @@ def test_a_loss_that_is_not_finite_ends_the_training_with_its_batch_named(runner
     with pytest.raises(CheckFailedError, match="not finite"):
         runner.run(step)
     assert list(runner.store.root.rglob("bad_batch.json"))
+
+
+def test_out_of_memory_leaves_a_checkpoint_to_go_on_from(runner, tmp_path, monkeypatch):
+    step = pretrain_step(views="ipv", steps=4, save_every=1)
+    plain, calls = pretrain.losses, []
+
+    def losses(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return plain(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrain, "losses", losses)
+        with pytest.raises(ResourceError, match=r"pretrain ran out of memory.*checkpoints are kept") as caught:
+            runner.run(step)
+    assert caught.value.exit_code == 6
+    (scratch,) = runner.store.root.glob(".work/pretrain/*/scratch")
+    assert checkpoint.load_newest(scratch)[0] == 2
+    resumed = Runner(runner.store, runner.runtime).run(step)
+    assert same(weights(resumed), weights_of_a_fresh_run(runner, step, tmp_path))
 
 
 def finetune_step(source, student=None, probe=False, **changes):

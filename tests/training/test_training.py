@@ -34,8 +34,8 @@ def test_workers_change_no_result():
     def load(draw: int) -> torch.Tensor:
         return torch.rand(3, generator=seeding.torch_generator(0, "x", draw))
 
-    here = list(loading.prefetch(load, range(2, 8), 0))
-    there = list(loading.prefetch(load, range(2, 8), 2))
+    here = list(loading.prefetch(load, range(2, 8), 0, str))
+    there = list(loading.prefetch(load, range(2, 8), 2, str))
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))
 
 

@@ -1,0 +1,69 @@
+"""What a training does about losses, gradients and statistics that are not finite."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from hvd.errors import CheckFailedError
+from hvd.training import checkpoint, optim
+from stages.training import Training
+
+
+@pytest.fixture
+def training(tmp_path: Path) -> Training:
+    torch.manual_seed(0)
+    networks = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    optimizer = optim.sgd([{"params": list(networks.parameters()), "lr": 0.1}], 0.9, 0.0, 0.0)
+    return Training("x", 100, networks, optimizer, tmp_path)
+
+
+def step(training: Training, value: float = 1.0, scale: float = 1.0) -> None:
+    """One step on a batch whose first input is `value`; the loss is multiplied by `scale`, finite itself."""
+    inputs = torch.randn(5, 3, generator=torch.Generator().manual_seed(training.step))
+    inputs[0, 0] *= value
+    training.optimizer.zero_grad()
+    loss = training.networks(inputs).square().sum()
+    (scale * loss).backward()
+    training.advance(1.0, {"loss": loss}, [f"token-{training.step}"])
+
+
+def state(training: Training) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in training.networks.state_dict().items()}
+
+
+@pytest.mark.parametrize("fault", [{"value": float("nan")}, {"value": float("inf")}, {"scale": float("inf")}])
+def test_a_bad_step_changes_neither_weights_nor_statistics(training: Training, fault: dict[str, float]) -> None:
+    step(training)
+    before = state(training)
+    step(training, **fault)
+    after = state(training)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    step(training)
+    assert all(value.isfinite().all() for value in state(training).values())
+    assert not torch.equal(before["0.weight"], state(training)["0.weight"])
+
+
+def test_five_bad_steps_in_a_row_end_it_and_name_the_batches(training: Training) -> None:
+    for _ in range(3):
+        step(training)
+        training.save()
+    for _ in range(4):
+        step(training, value=float("nan"))
+        training.save()  # as a signal or the interval would: nothing is written now
+    with pytest.raises(CheckFailedError, match=r"5 steps in a row: .*bad_batch\.json") as caught:
+        step(training, value=float("nan"))
+    assert caught.value.exit_code == 7
+    skipped = json.loads((training.scratch / "bad_batch.json").read_text())["skipped"]
+    assert [(item["step"], item["tokens"]) for item in skipped] == [(i, [f"token-{i}"]) for i in range(3, 8)]
+    found = checkpoint.load_newest(training.scratch)
+    assert found is not None and found[0] == 2  # the newest whose weights have given a finite loss
+    assert all(value.isfinite().all() for value in found[1]["networks"].values())
+
+
+def test_four_bad_steps_are_survived(training: Training) -> None:
+    for bad in (True, True, True, True, False) * 2:
+        step(training, value=float("nan") if bad else 1.0)
+    assert training.step == 10 and not (training.scratch / "bad_batch.json").exists()
