@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import reprlib
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from hvd.errors import UsageError
+
+_MAX_BYTES = 1 << 20  # of a config file
+_MAX_DOTS = 100  # in a line of it: tomllib needs memory with the square of a dotted key's length
+_MAX_DEPTH = 20  # names in an assignment
 
 
 class Config(BaseModel):
@@ -61,8 +66,12 @@ def _as_written(tree: Any, loc: list[str]) -> list[str]:
     return out
 
 
+_short = reprlib.Repr()  # stops early, however deep a value is nested
+_short.maxstring = _short.maxother = 60
+
+
 def _shorten(value: object) -> str:
-    text = repr(value)
+    text = _short.repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -101,11 +110,15 @@ def read_toml(path: Path) -> Tree:
     """A TOML file as a tree.
 
     Raises:
-        UsageError: the file can't be read or is not TOML.
+        UsageError: the file can't be read, is not TOML, or is far larger than any configuration.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        with path.open(encoding="utf8") as file:
+            text = file.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES or max((line.count(".") for line in text.splitlines()), default=0) > _MAX_DOTS:
+            raise ValueError(f"over {_MAX_BYTES} characters, or a line with over {_MAX_DOTS} dots")
+        return tomllib.loads(text)
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML
         raise UsageError("cannot read the config file", where=path, why=str(error)) from None
 
 
@@ -119,8 +132,8 @@ def parse_set(assignments: Iterable[str]) -> Tree:
     for assignment in assignments:
         dotted, equals, text = assignment.partition("=")
         names = dotted.strip().split(".")
-        if not equals or not all(names):
-            raise UsageError(f"bad --set {assignment!r}", hint="write --set stage.key=value")
+        if not equals or not all(names) or len(names) > _MAX_DEPTH:
+            raise UsageError(f"bad --set {_shorten(assignment)}", hint="write --set stage.key=value")
         leaf: Any = _value(text.strip())
         for name in reversed(names):
             leaf = {name: leaf}
@@ -131,5 +144,5 @@ def parse_set(assignments: Iterable[str]) -> Tree:
 def _value(text: str) -> Any:
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         return text

@@ -13,7 +13,12 @@ class HvdError(Exception):
             parts[0] += f" ({why})"
         if hint:
             parts.append(hint)
-        super().__init__("; ".join(parts))
+        super().__init__(_one_line("; ".join(parts)))
+
+
+def _one_line(text: str) -> str:
+    """`text` without line breaks and control codes, which names from a damaged file may hold."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class UsageError(HvdError):

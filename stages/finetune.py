@@ -13,6 +13,7 @@ from hvd import log
 from hvd.datasets.labels import LABEL_MAPS
 from hvd.datasets.segmentation import SegmentationData, VoxelBatch
 from hvd.datasets.splits import LABEL_UNIT, LabelBudget
+from hvd.errors import InputError
 from hvd.losses.segmentation import cross_entropy, lovasz_softmax
 from hvd.models.heads import SegmentationHead
 from hvd.models.student import HEAD_FILE, load_backbone, save_head, save_student
@@ -22,7 +23,7 @@ from hvd.training.device import moved, pick_device
 from hvd.training.interrupt import StopRequest
 from stages import protocol
 from stages.runner import Runtime
-from stages.selection import rows_of
+from stages.selection import rows_of, usable
 from stages.specs import FinetuneConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
 
@@ -35,7 +36,8 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
     device = pick_device(runtime.device)
     classes = LABEL_MAPS[config.dataset]
     data = SegmentationData(inputs["frames"], inputs["labels"], classes, config.student.voxel_size_m)
-    labelled = labelled_rows(config, inputs["frames"], data.frames.scenes)
+    chosen = labelled_rows(config, inputs["frames"], data.frames.scenes)
+    labelled = usable(chosen, data.frames.num_points, data.frames.tokens, "point")
     backbone = build_backbone(config, inputs.get("student"), device)
     if config.reestimate_norm:
         reestimate_norm(backbone, data, labelled, device)
@@ -127,13 +129,25 @@ def losses(scores: Tensor, label: Tensor, lovasz: bool) -> dict[str, Tensor]:
     return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 
+def whole_frame(data: SegmentationData, row: int) -> VoxelBatch:
+    """One labelled frame, unaugmented.
+
+    Raises:
+        InputError: none of its points is finite.
+    """
+    batch = data.batch([row])
+    if not len(batch.coords):
+        raise InputError("a labelled frame has no finite point", where=batch.tokens[0], hint="shift --label-offset")
+    return batch
+
+
 @torch.no_grad()
 def embed(backbone: SparseUNet, data: SegmentationData, rows: list[int], device: torch.device) -> list[Item]:
     """Frozen backbone features of every labelled frame, computed once, unaugmented."""
     backbone.eval()
     items = []
     for row in log.track(rows, "embed"):
-        batch = moved(data.batch([row]), device)
+        batch = moved(whole_frame(data, row), device)
         features = backbone(batch.feature, batch.coords, 1)
         items.append((features.half(), batch.label))
     return items
@@ -149,7 +163,7 @@ def reestimate_norm(backbone: SparseUNet, data: SegmentationData, rows: list[int
         norm.momentum = None  # cumulative average
     backbone.train()
     for row in log.track(rows, "re-estimate batch norm"):
-        batch = moved(data.batch([row]), device)
+        batch = moved(whole_frame(data, row), device)
         backbone(batch.feature, batch.coords, 1)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

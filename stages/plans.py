@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvd.config import Config
 from hvd.datasets.fingerprint import Part
 from hvd.models.teacher_config import TeacherConfig, weights_path
 from stages.graph import Data, File, Node, Step, Stored
@@ -27,8 +28,23 @@ from stages.specs import (
     PretrainConfig,
 )
 
+SETTINGS_FILE = "hvd.toml"
 WORLD_VERSION = "v1.0-world"
 DEFAULT_VERSION = "v1.0-trainval"
+
+
+class DataSettings(Config):
+    """The table [data] of hvd.toml: the data sets' roots, and the nuScenes version folder."""
+
+    nuscenes: str | None = None
+    semkitti: str | None = None
+    version: str | None = None
+
+
+class Settings(Config):
+    """What hvd.toml may say."""
+
+    data: DataSettings = DataSettings()
 
 
 @dataclass(frozen=True)
@@ -74,9 +90,12 @@ def labels(recipe: Recipe, source: Source) -> Step:
 
 
 def images(recipe: Recipe, source: Source) -> Step:
-    """Camera images at the working size."""
+    """Camera images at the working size; of the frames that are left, where bad ones are skipped."""
     config = recipe.images.with_(dataset=source.dataset, version=source.full_version)
-    return Step(IMAGES, config, (("data", data(recipe, source, "frames")),))
+    inputs: list[tuple[str, Node]] = [("data", data(recipe, source, "frames"))]
+    if recipe.frames.skip_bad:
+        inputs.append(("frames", frames(recipe, source)))
+    return Step(IMAGES, config, tuple(inputs))
 
 
 def superpixels(recipe: Recipe, source: Source) -> Step:

@@ -18,6 +18,7 @@ from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
 from stages.selection import write_splits
+from stages.skipping import bad_samples, without
 from stages.sources import AnyDataset, open_dataset, part_of
 from stages.specs import FramesConfig
 
@@ -25,6 +26,9 @@ from stages.specs import FramesConfig
 def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
     """Write one part after another."""
     data = open_dataset(config.dataset, inputs["data"], config.version)
+    skipped = bad_samples(data, runtime.workers) if config.skip_bad else {}
+    if skipped:
+        data = without(data, skipped, work.folder)
     attributes = {
         "dataset": config.dataset,
         "version": config.version,
@@ -48,6 +52,20 @@ def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
         "scenes": len(set(frames.scenes)),
         "points": int(frames.num_points.sum()),
         "pairs": int(frames.num_pairs.sum()),
+        "skipped": len(skipped),
+        **count_odd(frames),
+    }
+
+
+def count_odd(frames: Frames) -> dict[str, int]:
+    """Points with a value that is not finite, sweeps without points, and frames of which no camera sees a point."""
+    has_cameras = bool(frames.attributes["cameras"])
+    return {
+        "points_not_finite": sum(
+            int((~np.isfinite(f.point).all(1)).sum()) for f in map(frames.frame, range(len(frames)))
+        ),
+        "empty_sweeps": int((frames.num_points == 0).sum()),
+        "none_in_view": int((frames.num_pairs == 0).sum()) if has_cameras else 0,
     }
 
 
@@ -68,14 +86,16 @@ def _make_part(part: AnyDataset, attributes: dict[str, Any], depth_size: tuple[i
 
 
 def prepare(data: AnyDataset, sample: Sample, depth_size: tuple[int, int]) -> Frame:
-    """One frame: its points, and where each camera sees them."""
+    """One frame: its points, and where each camera sees them. Points with a value that is not finite pair with none."""
     doing(sample.token)
     points = data.read_points(sample)
+    sound = np.isfinite(points).all(axis=1)
+    visible = points[:, :3] if sound.all() else np.where(sound[:, None], points[:, :3], np.float32(np.nan))
     views = sample.cameras
     camera_from_lidar = _stack([view.camera_from_lidar for view in views], 4)
     intrinsics = _stack([view.intrinsics for view in views], 3)
     width, height = (views[0].width, views[0].height) if views else (0, 0)
-    pairs = pair_points(points[:, :3], camera_from_lidar, intrinsics, width, height)
+    pairs = pair_points(visible, camera_from_lidar, intrinsics, width, height)
     return Frame(
         token=sample.token,
         scene=sample.scene,

@@ -10,18 +10,20 @@ from numpy.typing import NDArray
 
 from cache.work import Work
 from hvd.datasets.augment import resize_only, warp_image
-from hvd.datasets.prepared import write_arrays
+from hvd.datasets.prepared import Frames, write_arrays
 from hvd.errors import InputError
 from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
-from stages.sources import AnyDataset, open_dataset, part_of
+from stages.sources import AnyDataset, only, open_dataset, part_of
 from stages.specs import ImagesConfig
 
 
 def run(config: ImagesConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
     """Write one part after another."""
     data = open_dataset(config.dataset, inputs["data"], config.version)
+    if "frames" in inputs:
+        data = only(data, Frames(inputs["frames"]).tokens)
     if not data.samples[0].cameras:
         raise InputError(f"{config.dataset} has no cameras", where=inputs["data"])
 

@@ -16,14 +16,14 @@ from hvd.errors import InputError
 from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
-from stages.sources import AnyDataset, open_dataset, part_of
+from stages.sources import AnyDataset, only, open_dataset, part_of
 from stages.specs import LabelsConfig
 
 
 def run(config: LabelsConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
     """Write one part after another, each label file checked against the frame's number of points."""
-    data = open_dataset(config.dataset, inputs["data"], config.version)
     frames = Frames(inputs["frames"])
+    data = only(open_dataset(config.dataset, inputs["data"], config.version), frames.tokens)
     if tuple(sample.token for sample in data.samples) != frames.tokens:
         raise InputError("the data set and its prepared frames differ", where=inputs["data"], hint="run: hvd prep")
 
@@ -37,10 +37,10 @@ def run(config: LabelsConfig, inputs: Mapping[str, Path], work: Work, runtime: R
 
 
 def _make_part(part: AnyDataset, num_points: NDArray[np.int64], path: Path) -> None:
-    write_labels(path, [_checked(part, *item) for item in zip(part.samples, num_points, strict=True)])
+    write_labels(path, [checked(part, *item) for item in zip(part.samples, num_points, strict=True)])
 
 
-def _checked(data: AnyDataset, sample: Sample, num_points: int) -> NDArray[np.uint16]:
+def checked(data: AnyDataset, sample: Sample, num_points: int) -> NDArray[np.uint16]:
     """A sample's raw labels, all of ids that the benchmark defines."""
     doing(sample.token)
     raw = data.read_labels(sample, int(num_points))

@@ -26,7 +26,7 @@ from hvd.training.device import moved, pick_device
 from hvd.training.interrupt import StopRequest
 from stages import protocol
 from stages.runner import Runtime
-from stages.selection import rows_of
+from stages.selection import rows_of, usable
 from stages.specs import PretrainConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
 
@@ -38,7 +38,8 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
     seeding.start(config.seed, config.threads)
     device = pick_device(runtime.device)
     data = open_data(config, inputs)
-    chosen = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
+    rows = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
+    chosen = usable(rows, data.frames.num_pairs, data.frames.tokens, "point in view of a camera")
     total = config.total_steps(len(chosen))
     log.info(f"pretrain on {len(chosen)} frames of split {config.split}: {total} steps, batch {config.batch}")
 

@@ -4,6 +4,9 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from hvd import log
 from hvd.datasets.splits import SPLIT_KINDS
 from hvd.errors import InputError
@@ -28,6 +31,21 @@ def rows_of(frames: Path, scenes: Sequence[str], splits: str, split: str) -> lis
         )
     log.info(f"split {split} ({splits}): {len(rows)} frames of {len(chosen & set(scenes))} scenes")
     return rows
+
+
+def usable(rows: Sequence[int], counts: NDArray[np.int64], tokens: Sequence[str], lack: str) -> list[int]:
+    """The rows whose count is not zero; says how many are skipped, because they lack what is counted.
+
+    Raises:
+        InputError: none is left.
+    """
+    kept = [row for row in rows if counts[row]]
+    if len(kept) < len(rows):
+        first = next(tokens[row] for row in rows if not counts[row])
+        if not kept:
+            raise InputError(f"all {len(rows)} frames have no {lack}", where=first)
+        log.warn(f"skipped {len(rows) - len(kept)} of {len(rows)} frames: no {lack}; the first: {first}")
+    return kept
 
 
 def write_splits(frames: Path, lists: dict[str, dict[str, tuple[str, ...]]]) -> None:

@@ -1,5 +1,6 @@
 """Opening a data set by name, and handing its readers to workers without all of its samples."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,3 +26,9 @@ def open_dataset(dataset: str, root: Path, version: str | None) -> AnyDataset:
 def part_of(data: AnyDataset, frames: range) -> AnyDataset:
     """The same readers with the samples of `frames` alone: what a worker needs."""
     return replace(data, samples=data.samples[frames.start : frames.stop])
+
+
+def only(data: AnyDataset, tokens: Iterable[str]) -> AnyDataset:
+    """The same readers with the samples that `tokens` name alone, in their own order."""
+    kept = frozenset(tokens)
+    return replace(data, samples=tuple(sample for sample in data.samples if sample.token in kept))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hvd.config import Config
 from hvd.datasets.augment import ImageAugmentation, PointAugmentation
@@ -15,6 +15,7 @@ View = Literal["ipv", "bev"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
+OnlyIfTrue = Annotated[bool | None, AfterValidator(lambda value: value or None)]  # false enters no key
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class FramesConfig(Config):
     version: str | None = None
     depth_height: Count = 56
     depth_width: Count = 104
+    skip_bad: OnlyIfTrue = None  # leave out key frames of which the sweep or an image can't be read
 
 
 class LabelsConfig(Config):
@@ -187,6 +189,8 @@ class PretrainConfig(Schedule):
     @classmethod
     def _split_views(cls, value: Any) -> Any:
         names = value.split(",") if isinstance(value, str) else value
+        if not isinstance(names, list | tuple):
+            return names  # refused as no tuple
         return tuple(v for v in ("ipv", "bev") if v in names) + tuple(v for v in names if v not in ("ipv", "bev"))
 
     @model_validator(mode="after")

@@ -47,6 +47,9 @@ class Common:
     wait: Annotated[bool, typer.Option(help="Wait for another process that makes the same artifact.")] = True
     json_: Json = False
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run and why; do nothing.")] = False
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out key frames whose sweep or images can't be read.")
+    ] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False
 
     def recipe_name(self, *sources: "Source") -> str:
@@ -58,7 +61,8 @@ class Common:
         from stages.recipes import load
 
         name = self.recipe_name(*sources)
-        recipe = load(name, self.config, self.set_ or ())
+        skipping = ("frames.skip_bad=true",) if self.skip_bad else ()
+        recipe = load(name, self.config, (*(self.set_ or ()), *skipping))
         log.info(f"recipe {name}; " + "; ".join(str(source) for source in sources))
         return recipe
 
@@ -104,20 +108,20 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     """Where `dataset` lies: `--root`, else HVD_<DATASET>, else `[data]` in hvd.toml, else the built-in world.
 
     Raises:
-        UsageError: an unknown data set.
+        UsageError: an unknown data set, or an hvd.toml with an unknown key or a wrong value.
         InputError: a root that does not hold it.
     """
-    from hvd.config import read_toml
+    from hvd.config import parse, read_toml
     from hvd.datasets.fingerprint import check_layout
     from hvd.errors import UsageError
-    from stages.plans import Source
+    from stages.plans import SETTINGS_FILE, DataSettings, Settings, Source
 
     if dataset not in ("nuscenes", "semkitti"):
         raise UsageError(f"unknown data set {dataset!r}", hint="valid: nuscenes, semkitti")
-    settings = Path("hvd.toml")
-    configured = read_toml(settings).get("data", {}) if settings.is_file() else {}
-    place = root or os.environ.get(f"HVD_{dataset.upper()}") or configured.get(dataset)
-    version = version or configured.get("version")
+    settings = Path(SETTINGS_FILE)
+    configured = parse(Settings, read_toml(settings)).data if settings.is_file() else DataSettings()
+    place = root or os.environ.get(f"HVD_{dataset.upper()}") or getattr(configured, dataset)
+    version = version or configured.version
     source = Source(dataset, Path(place).expanduser() if place else None, version)  # type: ignore[arg-type]
     if source.root is not None:
         check_layout(source.root, source.dataset, source.full_version)

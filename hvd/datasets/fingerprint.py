@@ -28,7 +28,11 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
     Raises:
         InputError: naming the first that is missing and what was looked for.
     """
-    if not root.is_dir():
+    try:
+        is_folder = root.is_dir()
+    except OSError as error:  # a name that is too long, say
+        raise InputError(f"no {kind} data set", where=root, why=error.strerror or str(error)) from None
+    if not is_folder:
         raise InputError(f"no {kind} data set", where=root, why="no such folder")
     if kind == "semkitti":
         if next(root.glob("sequences/*/velodyne/*.bin"), None) is None:

@@ -25,6 +25,7 @@ LIDAR = "LIDAR_TOP"
 
 POINT_FIELDS = 5  # x, y, z, intensity, ring
 _MAX_INTENSITY = 255.0
+_MAX_PIXELS = 65535  # a side of a JPEG
 _MIN_DETERMINANT = 1e-6  # square pixels: below, the intrinsic matrix can't be inverted
 
 
@@ -182,18 +183,21 @@ class _Tables:
         return CameraView(
             name=name,
             path=self._path(data),
-            width=self.data.whole(data, "width"),
-            height=self.data.whole(data, "height"),
+            width=self._pixels(data, "width"),
+            height=self._pixels(data, "height"),
             intrinsics=self._intrinsics(data),
             camera_from_lidar=inverse(global_from_camera) @ global_from_lidar,
             ego_from_camera=ego_from_camera,
         )
 
+    def _pixels(self, data: Record, field: str) -> int:
+        size = self.data.whole(data, field)
+        if not 0 < size <= _MAX_PIXELS:
+            self.data.bad(data, field, "no size of an image")
+        return size
+
     def _path(self, data: Record) -> Path:
-        path = Path(self.data.text(data, "filename"))
-        if path.is_absolute() or ".." in path.parts:
-            self.data.bad(data, "filename", f"{path} leads out of the data set")
-        return self.root / path
+        return self.root / _inside(self.data, data)
 
     def _labels_path(self, lidar_token: str) -> Path | None:
         name = self.label_files.get(lidar_token)
@@ -223,7 +227,15 @@ def _pose(table: Table, record: Record) -> Float64:
         table.bad(record, "rotation", str(error))
 
 
-def _label_files(folder: Path) -> dict[str, str]:
+def _inside(table: Table, record: Record) -> Path:
+    """The file that a record names, relative to the root and below it."""
+    path = Path(table.text(record, "filename"))
+    if path.is_absolute() or ".." in path.parts:
+        table.bad(record, "filename", f"{path} leads out of the data set")
+    return path
+
+
+def _label_files(folder: Path) -> dict[str, Path]:
     """Label file by LiDAR token; none for a version without labels.
 
     Raises:
@@ -237,4 +249,4 @@ def _label_files(folder: Path) -> dict[str, str]:
         if not 0 <= index < len(NUSCENES_CATEGORIES) or NUSCENES_CATEGORIES[index][0] != name:
             category.bad(record, "index", f"{name} is not number {index} of nuScenes-lidarseg")
     table = read_table(folder, "lidarseg")
-    return {table.text(record, "sample_data_token"): table.text(record, "filename") for record in table}
+    return {table.text(record, "sample_data_token"): _inside(table, record) for record in table}

@@ -65,10 +65,11 @@ class SegmentationData:
         samples, labels, tokens = [], [], []
         for place, index in enumerate(indices):
             frame = self.frames.frame(index)
-            points = frame.point[:, :3].astype(np.float64)
-            if augmentation is not None:
-                rng = numpy_generator(seed[0], "finetune", seed[1], place)
-                points = transform(augment.draw_point_matrix(augmentation, rng), points)
+            with np.errstate(invalid="ignore"):  # points that are not finite, which are in no voxel
+                points = frame.point[:, :3].astype(np.float64)
+                if augmentation is not None:
+                    rng = numpy_generator(seed[0], "finetune", seed[1], place)
+                    points = transform(augment.draw_point_matrix(augmentation, rng), points)
             voxels = voxelize(points, frame.point[:, 3], self.voxel_size_m)
             if augmentation is not None and len(voxels.coords) == 0:
                 raise InputError("a labelled frame has no finite point", where=frame.token, hint="shift --label-offset")

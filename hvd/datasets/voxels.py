@@ -40,12 +40,12 @@ def voxelize(points: NDArray[Any], intensity: NDArray[Any], voxel_size: float) -
 
     Args:
         points: (N, 3) metres. A point that is not finite, or further than 2^20 voxels away, is in no voxel.
-        intensity: (N,).
+        intensity: (N,). Nor is a point whose intensity is not finite: it would spoil its voxel's mean.
         voxel_size: edge in metres.
     """
     axes = np.floor(np.ascontiguousarray(points.T) / np.float64(voxel_size))  # (3, N): long rows are much faster
     near = np.abs(axes) < _LIMIT  # false for NaN
-    inside = near[0] & near[1] & near[2]
+    inside = near[0] & near[1] & near[2] & np.isfinite(intensity)
     if not inside.all():
         axes, intensity = axes[:, inside], intensity[inside]
     coords, member = _unique_columns(axes.astype(np.int64))

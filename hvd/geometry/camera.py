@@ -15,6 +15,7 @@ MIN_DEPTH_M = 1.0
 """Nearer points never pair: the rule of the nuScenes devkit's `map_pointcloud_to_image`."""
 
 _BORDER_PX = 1.0
+_FAR_M = 1e12  # float32 would overflow in the products of coordinates much larger
 _BLOCK = 2048  # points at a time: the product stays in the cache and on one thread
 _ROUNDING = 8 * float(np.finfo(np.float32).eps)  # a bound on float32's relative error in a sum of four products
 
@@ -69,7 +70,7 @@ def pair_points(
     result is theirs exactly.
 
     Args:
-        points: (N, 3) metres, LiDAR frame; points that are not finite never pair.
+        points: (N, 3) metres, LiDAR frame; points that are not finite, or 10^12 m away, never pair.
         camera_from_lidar: (K, 4, 4).
         intrinsics: (K, 3, 3).
         width, height: size in pixels of every image.
@@ -134,7 +135,7 @@ def _may_be_inside(rows: NDArray[Any], planes: Float64) -> NDArray[np.bool_]:
         block = rows[:, start : start + _BLOCK]
         homogeneous = np.ones((4, block.shape[1]), dtype=np.float32)
         homogeneous[:3] = block
-        homogeneous[~np.isfinite(homogeneous)] = np.nan  # compares false below
+        homogeneous[~(np.abs(homogeneous) < _FAR_M)] = np.nan  # compares false below
         reach = np.fmax.reduce(np.abs(homogeneous), axis=1)  # (4,), NaN left out
         widened = planes.copy()
         widened[..., 3] += _ROUNDING * (np.abs(planes) @ reach)  # bounds what float32 may be off by, for every point
