@@ -38,8 +38,8 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
     seeding.start(config.seed, config.threads)
     device = pick_device(runtime.device)
     data = open_data(config, inputs)
-    rows = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
-    chosen = usable(rows, data.frames.num_pairs, data.frames.tokens, "point in view of a camera")
+    split = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
+    chosen = usable(split, data.frames.num_pairs, data.frames.tokens, "point in view of a camera")
     total = config.total_steps(len(chosen))
     log.info(f"pretrain on {len(chosen)} frames of split {config.split}: {total} steps, batch {config.batch}")
 
