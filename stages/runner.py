@@ -6,9 +6,9 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from hvd.datasets.fingerprint import fingerprint
 from hvd.errors import InputError, UsageError
 from hvd.pool import worker_pool
 from stages.graph import Data, File, Node, Step, Stored, in_order, most_awaited_first
+from stages.intact import require_intact
 from stages.provenance import provenance
 
 SCHEMA = 1
@@ -98,6 +99,7 @@ class Runner:
     runtime: Runtime = Runtime()
     done: dict[Step, Outcome] = field(default_factory=dict)
     _digests: dict[Node, str] = field(default_factory=dict)
+    _held: ExitStack = field(default_factory=ExitStack)
 
     def run(self, target: Step) -> Outcome:
         """Compute what `target` needs, then `target`, in this process.
@@ -105,21 +107,35 @@ class Runner:
         Raises:
             HvdError, StoreError: the first step that fails; what was finished stays in the store.
         """
-        for step in in_order((target,)):
-            self._run_one(step)
+        steps = in_order((target,))
+        with self._keeping(steps):
+            for step in steps:
+                self._run_one(step)
         return self.done[target]
+
+    def repair(self, step: Step, damaged: Artifact) -> Outcome:
+        """Compute `step` anew in the place of its `damaged` artifact, which stays until the new one is complete.
+
+        Raises:
+            HvdError, StoreError: as `run`; the damaged artifact is still there.
+        """
+        with self._keeping([step]):
+            outcome = self._compute(step, damaged.key, self.key_inputs(step), replaces=damaged)
+        self.done[step] = outcome
+        return outcome
 
     def run_all(self, targets: tuple[Step, ...], jobs: int) -> None:
         """Run every step of `targets`, up to `jobs` at a time in processes of their own; parallel stages run alone."""
         steps = in_order(targets)
-        for step in steps:
-            if step.stage.parallel:
+        with self._keeping(steps):
+            for step in steps:
+                if step.stage.parallel:
+                    self._run_one(step)
+            missing = self._misses(steps)
+            if missing:
+                self._run_pool(missing, jobs)
+            for step in steps:
                 self._run_one(step)
-        missing = self._misses(steps)
-        if missing:
-            self._run_pool(missing, jobs)
-        for step in steps:
-            self._run_one(step)
 
     def key_inputs(self, step: Step) -> dict[str, Any]:
         """The object whose canonical JSON is hashed to the step's key; all parents must be in the store."""
@@ -187,10 +203,28 @@ class Runner:
 
     def copy(self, step: Step, folder: Path) -> None:
         """Copy a finished step's files, without the store's own, into `folder`."""
+        require_intact(self.done[step].artifact)
         source = self.done[step].artifact.path
         shutil.copytree(
             source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json", "files.json")
         )
+
+    @contextmanager
+    def _keeping(self, steps: list[Step]) -> Iterator[None]:
+        """Until the block ends, gc stays away from what `steps` take from the store and from what is done."""
+        with ExitStack() as self._held:
+            for item in [outcome.artifact for outcome in self.done.values()] + self._stored(steps):
+                self._held.enter_context(item.reading())
+            yield
+
+    def _stored(self, steps: list[Step]) -> list[Artifact]:
+        nodes = {node.world if isinstance(node, Data) else node for step in steps for _, node in step.inputs}
+        found = (self._resolve(node).artifact for node in nodes if isinstance(node, Stored))
+        return [item for item in found if item]
+
+    def _finish(self, step: Step, outcome: Outcome) -> None:
+        self._held.enter_context(outcome.artifact.reading())
+        self.done[step] = outcome
 
     def _why(self, step: Step) -> str:
         inputs = self.key_inputs(step)
@@ -211,7 +245,7 @@ class Runner:
                 continue
             found = self.store.find(step.stage.name, key_of(self.key_inputs(step)))
             if found:
-                self.done[step] = Outcome(found, "hit", 0.0)
+                self._finish(step, Outcome(found, "hit", 0.0))
             else:
                 missing[step] = None
         return list(missing)
@@ -232,7 +266,7 @@ class Runner:
                     key, seconds = future.result()
                     artifact = self.store.find(step.stage.name, key)
                     assert artifact is not None, f"{step.stage.name} {key} was published and is gone"
-                    self.done[step] = Outcome(artifact, "run", seconds)
+                    self._finish(step, Outcome(artifact, "run", seconds))
                     finished += 1
                     log.info(f"[{finished}/{len(missing)}] {step.stage.name} {key[:8]} done in {seconds:.0f} s")
 
@@ -242,17 +276,17 @@ class Runner:
         key_inputs = self.key_inputs(step)
         key = key_of(key_inputs)
         found = self.store.find(step.stage.name, key)
-        self.done[step] = Outcome(found, "hit", 0.0) if found else self._compute(step, key, key_inputs)
+        self._finish(step, Outcome(found, "hit", 0.0) if found else self._compute(step, key, key_inputs))
 
-    def _compute(self, step: Step, key: str, key_inputs: dict[str, Any]) -> Outcome:
+    def _compute(self, step: Step, key: str, key_inputs: dict[str, Any], replaces: Artifact | None = None) -> Outcome:
         start = time.monotonic()
         resolved = {name: self._resolve(node) for name, node in step.inputs}
-        with ExitStack() as held, self.store.claim(step.stage.name, key, wait=self.runtime.wait) as work:
+        with self.store.claim(step.stage.name, key, wait=self.runtime.wait, replaces=replaces) as work:
             if work.artifact:
                 return Outcome(work.artifact, "hit", time.monotonic() - start)
             for item in resolved.values():
                 if item.artifact:
-                    held.enter_context(item.artifact.reading())
+                    require_intact(item.artifact)
             log.info(f"{step.stage.name} {key[:8]}: running")
             module = importlib.import_module(step.stage.module)
             paths = {name: item.path for name, item in resolved.items()}
@@ -264,7 +298,7 @@ class Runner:
                 for name, item in resolved.items()
                 if item.artifact
             ]
-            sources = {name: str(item.path) for name, item in resolved.items() if not item.artifact}
+            sources = {name: str(item.path.absolute()) for name, item in resolved.items() if not item.artifact}
             details = {
                 **provenance(module.__name__),
                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
@@ -314,7 +348,7 @@ class Runner:
                 return self._resolve_data(node)
 
     def _resolve_data(self, node: Data) -> Resolved:
-        artifact = self.done[node.world].artifact if node.world else None
+        artifact = self._resolve(node.world).artifact if node.world else None
         root = artifact.path if artifact else node.root
         assert root is not None, "a data set has a root or a world"
         find = partial(fingerprint, root, node.dataset, node.version, node.part)

@@ -155,9 +155,9 @@ def test_verify_finds_a_flipped_bit(store: Store, chain: list[Artifact]) -> None
     assert code(result) == 4 and result.stdout == f"{path}: altered\n"
     assert code(run(store, "verify", chain[2].key[:8])) == 4
     assert code(run(store, "verify", chain[0].key)) == 0
-    assert code(run(store, "verify", "--sizes")) == 0  # the size is right
+    assert code(run(store, "verify", "--quick")) == 0  # the size is right
     path.write_bytes(b"short")
-    assert code(run(store, "verify", "--sizes")) == 4
+    assert code(run(store, "verify", "--quick")) == 4
     printed = json.loads(run(store, "verify", "--json").stdout)
     assert printed["checked"] == 4 and len(printed["problems"]) == 1
 
@@ -175,7 +175,8 @@ def test_gc_deletes_only_with_yes_and_spares_the_pinned(store: Store, chain: lis
     arguments = ("gc", "--older-than", "0s")
     assert [item["path"] for item in run_json(store, *arguments)["items"]] == [str(other.path)]
     assert other.path.exists()
-    assert run_json(store, *arguments, "--keep", other.key[:8])["items"] == []
+    assert run_json(store, *arguments, "--keep", "1")["items"] == []  # the newest, and only, evaluation
+    assert code(run(store, "gc", "--keep", "0")) == 2
     done = run_json(store, *arguments, "--yes")
     assert done["items"][0]["deleted"] and done["size_bytes"] == other.size_bytes
     assert not other.path.exists() and all(item.path.exists() for item in chain)
