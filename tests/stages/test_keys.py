@@ -91,8 +91,11 @@ def test_spelling_of_paths_and_numbers_locale_and_hash_seed_change_no_key(tmp_pa
     for spelling, environment, setting in spellings:
         done = subprocess.run(
             [*command, "--recipe", "smoke", "--root", spelling, "--set", setting],
-            cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment}, capture_output=True, check=True,
-        )  # fmt: skip
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+            capture_output=True,
+            check=True,
+        )
         plans.append(done.stdout)
     assert b'"key": "' in plans[0]
     assert len(set(plans)) == 1
