@@ -1,6 +1,6 @@
 """Published artifacts: immutable folders with a manifest, and the search for them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +76,11 @@ class Artifact:
         with held:
             yield
 
-    def verify(self, full: bool = False) -> list[str]:
-        """What is wrong with it, one line each, naming the file; `full` compares every byte with its sha256."""
+    def verify(self, full: bool | Callable[[str], bool] = False) -> list[str]:
+        """What is wrong with it, one line each, naming the file.
+
+        `full` compares the bytes with their sha256: of every file, or of those whose path inside it is true for.
+        """
         try:
             with translated(self.path):
                 if load(self.path) != self:

@@ -23,6 +23,17 @@ def write(path: Path, data: bytes, label: str) -> None:
         os.fsync(file.fileno())
 
 
+def write_whole(path: Path, data: bytes, label: str) -> None:
+    """Write a file that has its name only once it is complete and on the disk; nothing is left of a failed attempt."""
+    unfinished = path.with_name(f"{path.name}.tmp")
+    try:
+        write(unfinished, data, label)
+        rename(unfinished, path, label)
+    except OSError:
+        remove(unfinished)
+        raise
+
+
 def flush(path: Path, label: str) -> None:
     """Flush a file or a folder's list of names to the disk."""
     failpoint(f"{label}.fsync")
@@ -31,6 +42,14 @@ def flush(path: Path, label: str) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def flush_tree(folder: Path, label: str) -> None:
+    """Flush every file and folder below `folder`, and itself, to the disk."""
+    for inside, _, names in os.walk(folder):
+        for name in names:
+            flush(Path(inside, name), f"{label}.file")
+        flush(Path(inside), f"{label}.folder")
 
 
 def rename(source: Path, target: Path, label: str) -> None:

@@ -1,8 +1,9 @@
 """What may be deleted, and its deletion: first a plan, which changes nothing, then `collect`.
 
-Left-overs (trash, folders without a manifest, work on what is published) always go. Artifacts and unfinished work go by
-age alone, and only if an age is given: a pinned, kept or younger artifact stays with everything it was made from, and
-what another process reads or makes stays too.
+Left-overs (trash, folders without a manifest, work on what is published) always go. Artifacts go if they are older than
+a given age, or not among a given number of each stage's newest, or, where both are given, both; unfinished work goes by
+age alone. What is pinned or stays by these rules stays with everything it was made from, and so does what another
+process reads or makes.
 """
 
 from collections.abc import Iterable, Iterator
@@ -42,7 +43,7 @@ def plan(
     store: Store,
     *,
     older_than_s: float | None = None,
-    keep: Iterable[str] = (),
+    keep: int | None = None,
     damaged: bool = False,
     now: datetime | None = None,
 ) -> list[Item]:
@@ -50,18 +51,18 @@ def plan(
 
     Args:
         store: the store.
-        older_than_s: artifacts and unfinished work of this age go; None: of no age.
-        keep: keys to treat as pinned.
+        older_than_s: artifacts and unfinished work of this age go.
+        keep: artifacts go that are not among the `keep` newest of their stage.
         damaged: artifacts that can't be read go too.
         now: with a time zone.
     """
     moment = now or datetime.now(UTC)
-    kept = store.pins() | frozenset(keep)
+    pins = store.pins()
     items = [*_trash(store.root), *_remains(store.root), *_works(store.root, older_than_s, moment)]
     if damaged:
-        items += [_damage(item) for item in store.damaged() if item.path.name not in kept]
-    if older_than_s is not None:
-        items += _old_artifacts(store.artifacts(), kept, older_than_s, moment)
+        items += [_damage(item) for item in store.damaged() if item.path.name not in pins]
+    if older_than_s is not None or keep is not None:
+        items += _old_artifacts(store.artifacts(), pins, older_than_s or 0.0, keep or 0, moment)
     return items
 
 
@@ -106,15 +107,21 @@ def _damage(item: Damage) -> Item:
     return _item("damaged", item.path, item.error.what)
 
 
-def _old_artifacts(found: list[Artifact], kept: frozenset[str], older_than_s: float, now: datetime) -> Iterator[Item]:
+def _old_artifacts(
+    found: list[Artifact], pins: frozenset[str], older_than_s: float, keep: int, now: datetime
+) -> Iterator[Item]:
     ages_s = {item.key: _age_s(item.manifest.created, now) for item in found}
-    stay = {item.key for item in found if item.key in kept or ages_s[item.key] < older_than_s}
+    stay = {item.key for item in found if item.key in pins or ages_s[item.key] < older_than_s}
+    for stage in {item.stage for item in found}:
+        newest_first = [item.key for item in reversed(found) if item.stage == stage]
+        stay.update(newest_first[:keep])
     for item in reversed(found):  # children before their parents
         if item.key in stay:
             stay |= {parent["key"] for parent in item.parents}
     for item in found:
         if item.key not in stay:
             reason = f"was made {_days(ages_s[item.key])} ago"
+            reason += f", {keep} or more {item.stage} artifacts are newer" if keep else ""
             yield Item(kind="artifact", path=item.path, size_bytes=item.size_bytes, reason=reason)
 
 

@@ -77,11 +77,14 @@ class Store:
         wait: bool = True,
         *,
         needs_bytes: int = 0,
+        replaces: Artifact | None = None,
         on_wait: Callable[[Owner], None] = nobody_listens,
     ) -> Iterator[Work]:
         """Hold the exclusive right to make the artifact of `key`; if it exists, `work.artifact` is set.
 
         What the block leaves unpublished stays for the next claim. `on_wait` hears of the owner before waiting.
+        `replaces`, a damaged artifact of this key, counts as missing: it is there until publication, which gives the
+        new one its sequence number.
 
         Raises:
             Busy: another process holds it and `wait` is false.
@@ -89,12 +92,12 @@ class Store:
             ReadOnly, StoreIO: the work folder can't be made, or the disk failed inside the block.
             Corrupt, Newer: the artifact exists and can't be read.
         """
-        work = Work(self.root, stage, key)
+        work = Work(self.root, stage, key, replaces=replaces)
         if work.artifact is not None:
             yield work
             return
         with self._lock(stage, key, wait, on_wait) as held:
-            work = Work(self.root, stage, key, owner_waited=held.waited)
+            work = Work(self.root, stage, key, owner_waited=held.waited, replaces=replaces)
             if work.artifact is None:
                 work.prepare(needs_bytes)
             try:

@@ -23,12 +23,16 @@ class Work:
         expected_bytes: about what the work takes on the disk, once the stage can tell; said if the disk runs full.
     """
 
-    def __init__(self, root: Path, stage: str, key: str, *, owner_waited: bool = False) -> None:
+    def __init__(
+        self, root: Path, stage: str, key: str, *, owner_waited: bool = False, replaces: Artifact | None = None
+    ) -> None:
         self.stage, self.key, self.owner_waited = stage, key, owner_waited
         self._root, self._home = root, layout.work_of(root, stage, key)
         self._target = layout.path_of(root, stage, key)
         self.folder, self.scratch = self._home / "content", self._home / "scratch"
-        self.artifact = artifact.load(self._target)
+        found = artifact.load(self._target)
+        self.artifact = None if found == replaces else found
+        self._replaces = replaces  # its place and its number go to the new one
         self.expected_bytes: int | None = None
 
     def prepare(self, needs_bytes: int = 0) -> None:
@@ -42,7 +46,7 @@ class Work:
             free = free_bytes(self._root)
             if free < needs_bytes:
                 raise NoSpace(self._root, needs_bytes, free)
-            if self._target.exists():  # an artifact whose manifest was deleted does not exist
+            if self._target.exists() and artifact.load(self._target) is None:  # its manifest was deleted
                 discard(self._root, self._target)
             disk.make_folders(self.folder, "store.work")
             disk.make_folders(self.scratch, "store.work")
@@ -91,7 +95,7 @@ class Work:
                 stage=self.stage,
                 key=self.key,
                 digest=content.digest_of(listing),
-                sequence=1 + max((a.sequence for a in artifact.scan(self._root) if isinstance(a, Artifact)), default=0),
+                sequence=self._replaces.sequence if self._replaces else self._next_sequence(),
                 size_bytes=sum(entry.size for entry in entries.values()),
                 file_count=len(entries),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -102,8 +106,18 @@ class Work:
             disk.write(self.folder / manifest.NAME, sealed, "store.manifest")
             disk.flush(self.folder, "store.content")
             disk.make_folders(self._target.parent, "store.target")
+            self._discard_replaced()
             disk.rename(self.folder, self._target, "store.artifact")
         return sealed
+
+    def _next_sequence(self) -> int:
+        return 1 + max((item.sequence for item in artifact.scan(self._root) if isinstance(item, Artifact)), default=0)
+
+    def _discard_replaced(self) -> None:
+        """Raises Busy while another process reads it."""
+        if self._replaces is not None and artifact.load(self._target) is not None:
+            with lock.exclusive_on_existing(self._target / manifest.NAME):
+                discard(self._root, self._target)
 
     def _unseal(self) -> None:
         for name in content.RESERVED:

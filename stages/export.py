@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from cache import disk
+from cache.failpoint import failpoint
 from cache.work import Work
 from hvd.errors import InputError
 from hvd.models.config import UNetConfig
@@ -26,6 +28,7 @@ def run(config: ExportConfig, inputs: Mapping[str, Path], work: Work, runtime: R
     """Write weights, configuration and model card; loading the weights first proves that they fit the network."""
     network, student = open_student(inputs["student"], torch.device("cpu"))
     trained = protocol.read(inputs["student"])
+    failpoint("export.copy")
     shutil.copyfile(student_file(inputs["student"]), work.folder / FILE)
     values = {
         "network": "hvd.models.unet.SparseUNet",
@@ -34,11 +37,10 @@ def run(config: ExportConfig, inputs: Mapping[str, Path], work: Work, runtime: R
         "out_channels": student.out_channels,
         "protocol": trained,
     }
-    (work.folder / CONFIG_FILE).write_text(json.dumps(values, indent=1), encoding="utf8")
+    disk.write(work.folder / CONFIG_FILE, json.dumps(values, indent=1).encode("utf8"), "export")
     parameters = sum(weight.numel() for weight in student.parameters())
-    (work.folder / CARD_FILE).write_text(
-        model_card(network, student.out_channels, parameters, trained), encoding="utf8"
-    )
+    card = model_card(network, student.out_channels, parameters, trained)
+    disk.write(work.folder / CARD_FILE, card.encode("utf8"), "export")
     return {"parameters": parameters, "out_channels": student.out_channels}
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from cache.failpoint import failpoint
 from cache.work import Work
 from hvd import log
 from hvd.datasets.labels import LABEL_MAPS
@@ -58,6 +59,7 @@ def run(config: ExportFeaturesConfig, inputs: Mapping[str, Path], work: Work, ru
     with create(work.folder / FILE, data, rows, student.out_channels, attributes) as file:
         offset = file["point_offset"][:]
         for place, row in enumerate(log.track(rows, f"export features of {config.dataset}")):
+            failpoint("export.features")
             features = point_features(student, moved(data.batch([row]), device))
             file["feature"][offset[place] : offset[place + 1]] = features
             not_finite += int(np.isnan(features[:, 0]).sum())

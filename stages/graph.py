@@ -26,7 +26,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Data:
-    """A data set in its own format: below `root`, or written by the `world` step.
+    """A data set in its own format: below `root`, or written by the `world` step, which may be in the store already.
 
     Only the files of `part` enter the digest, so that label files can't change a pre-training key.
     """
@@ -35,7 +35,7 @@ class Data:
     version: str | None
     part: Part
     root: Path | None = None
-    world: Step | None = None
+    world: "Step | Stored | None" = None
 
 
 @dataclass(frozen=True)

@@ -10,28 +10,26 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 from cache.artifact import Artifact
 from cache.difference import difference
-from cache.key import digest_of_file, key_of
+from cache.key import key_of
 from cache.store import Store
 from cache.work import Work
 from hvd import log
-from hvd.datasets.fingerprint import fingerprint, snapshot, state_of
 from hvd.datasets.listing import Listing, list_frames
 from hvd.errors import InputError, ResourceError, UsageError
 from hvd.pool import worker_pool
 from hvd.world.config import WorldConfig
 from stages.costs import Cost, cost, planned_listing
-from stages.graph import Data, File, Node, Step, Stored, in_order, most_awaited_first
+from stages.graph import Data, Step, Stored, in_order, most_awaited_first
+from stages.inputs import WORLD_ORIGIN, Inputs
+from stages.intact import require_intact
 from stages.provenance import provenance
 
-SCHEMA = 1
-WORLD_ORIGIN = "built-in world"
-FileStates = dict[Path, tuple[int, int]]  # size and modification time of each file of an input
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")  # torch has no type for all of them
 
 
@@ -49,15 +47,6 @@ class Run(Protocol):
     """The entry point of a stage's module: writes below `work.folder` and returns its metrics."""
 
     def __call__(self, config: Any, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]: ...
-
-
-@dataclass(frozen=True)
-class Resolved:
-    """An input made concrete: where it lies, and the digest that enters the key."""
-
-    path: Path
-    digest: str
-    artifact: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -109,8 +98,10 @@ class Runner:
     store: Store
     runtime: Runtime = Runtime()
     done: dict[Step, Outcome] = field(default_factory=dict)
-    _digests: dict[Node, str] = field(default_factory=dict)
-    _seen: dict[Node, FileStates] = field(default_factory=dict)  # as they were when the digest was taken
+    _held: ExitStack = field(default_factory=ExitStack)
+
+    def __post_init__(self) -> None:
+        self.inputs = Inputs(self.store, lambda step: self.done[step].artifact)
 
     def run(self, target: Step) -> Outcome:
         """Compute what `target` needs, then `target`, in this process.
@@ -118,41 +109,48 @@ class Runner:
         Raises:
             HvdError, StoreError: the first step that fails; what was finished stays in the store.
         """
-        for step in in_order((target,)):
-            self._run_one(step)
+        steps = in_order((target,))
+        with self._keeping(steps):
+            for step in steps:
+                self._run_one(step)
         return self.done[target]
+
+    def repair(self, step: Step, damaged: Artifact) -> Outcome:
+        """Compute `step` anew in the place of its `damaged` artifact, which stays until the new one is complete.
+
+        Raises:
+            HvdError, StoreError: as `run`; the damaged artifact is still there.
+        """
+        with self._keeping([step]):
+            outcome = self._compute(step, damaged.key, self.inputs.of_key(step), replaces=damaged)
+        self.done[step] = outcome
+        return outcome
 
     def run_all(self, targets: tuple[Step, ...], jobs: int) -> None:
         """Run every step of `targets`, up to `jobs` at a time in processes of their own; parallel stages run alone."""
         steps = in_order(targets)
-        for step in steps:
-            if step.stage.parallel:
+        with self._keeping(steps):
+            for step in steps:
+                if step.stage.parallel:
+                    self._run_one(step)
+            missing = self._misses(steps)
+            if missing:
+                self._run_pool(missing, jobs)
+            for step in steps:
                 self._run_one(step)
-        missing = self._misses(steps)
-        if missing:
-            self._run_pool(missing, jobs)
-        for step in steps:
-            self._run_one(step)
-
-    def key_inputs(self, step: Step) -> dict[str, Any]:
-        """The object whose canonical JSON is hashed to the step's key; all parents must be in the store."""
-        inputs = {name: self._resolve(node).digest for name, node in step.inputs}
-        stage = step.stage
-        return {
-            "schema": SCHEMA,
-            "stage": stage.name,
-            "version": stage.version,
-            "config": step.config.resolved(),
-            "inputs": inputs,
-        }
 
     def status(self, targets: tuple[Step, ...]) -> list[Status]:
         """What running `targets` would do, step by step, without doing it."""
         listing_of = cache(self._listing)  # many steps read one data set
+
+        def config_of(node: Stored) -> dict[str, Any]:
+            config: dict[str, Any] = self.inputs.find(node).key_inputs["config"]
+            return config
+
         out: dict[Step, Status] = {}
         for step in in_order(targets):
             state, key, why = self._state(step, [p for p in step.parents if out[p].state != "hit"])
-            price = Cost() if state == "hit" else cost(step, listing_of, lambda n: self._stored(n).key_inputs["config"])
+            price = Cost() if state == "hit" else cost(step, listing_of, config_of)
             out[step] = Status(step, state, key, why, price)
         return list(out.values())
 
@@ -160,7 +158,7 @@ class Runner:
         """State, key and reason; what is found is noted in `done`."""
         if waiting:
             return "run", None, f"waits for {waiting[0].stage.name}"
-        key = key_of(self.key_inputs(step))
+        key = key_of(self.inputs.of_key(step))
         found = self.store.find(step.stage.name, key)
         if found:
             self.done[step] = Outcome(found, "hit", 0.0)
@@ -168,10 +166,10 @@ class Runner:
         return "locked" if self.store.owner(step.stage.name, key) else "run", key, self._why(step)
 
     def _listing(self, data: Data) -> Listing:
-        if data.world is not None and data.world not in self.done:
+        if isinstance(data.world, Step) and data.world not in self.done:
             assert isinstance(data.world.config, WorldConfig), data.world
             return planned_listing(data.world.config)
-        return list_frames(self._resolve_data(data).path, data.dataset, data.version)
+        return list_frames(self.inputs.resolve(data).path, data.dataset, data.version)
 
     def choose(self, stage: str, given: str | None, dataset: str | None = None) -> Artifact | None:
         """The artifact of `stage` whose key begins with `given`; without, the newest of this recipe and `dataset`."""
@@ -209,13 +207,31 @@ class Runner:
 
     def copy(self, step: Step, folder: Path) -> None:
         """Copy a finished step's files, without the store's own, into `folder`."""
+        require_intact(self.done[step].artifact)
         source = self.done[step].artifact.path
         shutil.copytree(
             source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json", "files.json")
         )
 
+    @contextmanager
+    def _keeping(self, steps: list[Step]) -> Iterator[None]:
+        """Until the block ends, gc stays away from what `steps` take from the store and from what is done."""
+        with ExitStack() as self._held:
+            for item in [outcome.artifact for outcome in self.done.values()] + self._stored(steps):
+                self._held.enter_context(item.reading())
+            yield
+
+    def _stored(self, steps: list[Step]) -> list[Artifact]:
+        nodes = {node.world if isinstance(node, Data) else node for step in steps for _, node in step.inputs}
+        found = (self.inputs.resolve(node).artifact for node in nodes if isinstance(node, Stored))
+        return [item for item in found if item]
+
+    def _finish(self, step: Step, outcome: Outcome) -> None:
+        self._held.enter_context(outcome.artifact.reading())
+        self.done[step] = outcome
+
     def _why(self, step: Step) -> str:
-        inputs = self.key_inputs(step)
+        inputs = self.inputs.of_key(step)
         nearest = self.store.nearest(step.stage.name, inputs)
         if nearest is None:
             return f"no {step.stage.name} artifact yet"
@@ -231,9 +247,9 @@ class Runner:
             if any(p in missing for p in step.parents):
                 missing[step] = None
                 continue
-            found = self.store.find(step.stage.name, key_of(self.key_inputs(step)))
+            found = self.store.find(step.stage.name, key_of(self.inputs.of_key(step)))
             if found:
-                self.done[step] = Outcome(found, "hit", 0.0)
+                self._finish(step, Outcome(found, "hit", 0.0))
             else:
                 missing[step] = None
         return list(missing)
@@ -254,27 +270,27 @@ class Runner:
                     key, seconds, store_seconds = future.result()
                     artifact = self.store.find(step.stage.name, key)
                     assert artifact is not None, f"{step.stage.name} {key} was published and is gone"
-                    self.done[step] = Outcome(artifact, "run", seconds, store_seconds)
+                    self._finish(step, Outcome(artifact, "run", seconds, store_seconds))
                     finished += 1
                     log.info(f"[{finished}/{len(missing)}] {step.stage.name} {key[:8]} done in {seconds:.0f} s")
 
     def _run_one(self, step: Step) -> None:
         if step in self.done:
             return
-        key_inputs = self.key_inputs(step)
+        key_inputs = self.inputs.of_key(step)
         key = key_of(key_inputs)
         found = self.store.find(step.stage.name, key)
-        self.done[step] = Outcome(found, "hit", 0.0) if found else self._compute(step, key, key_inputs)
+        self._finish(step, Outcome(found, "hit", 0.0) if found else self._compute(step, key, key_inputs))
 
-    def _compute(self, step: Step, key: str, key_inputs: dict[str, Any]) -> Outcome:
+    def _compute(self, step: Step, key: str, key_inputs: dict[str, Any], replaces: Artifact | None = None) -> Outcome:
         start = time.monotonic()
-        resolved = {name: self._resolve(node) for name, node in step.inputs}
-        with ExitStack() as held, self.store.claim(step.stage.name, key, wait=self.runtime.wait) as work:
+        resolved = {name: self.inputs.resolve(node) for name, node in step.inputs}
+        with self.store.claim(step.stage.name, key, wait=self.runtime.wait, replaces=replaces) as work:
             if work.artifact:
                 return Outcome(work.artifact, "hit", time.monotonic() - start)
             for item in resolved.values():
                 if item.artifact:
-                    held.enter_context(item.artifact.reading())
+                    require_intact(item.artifact)
             log.info(f"{step.stage.name} {key[:8]}: running")
             begin = time.monotonic()
             module = importlib.import_module(step.stage.module)
@@ -282,89 +298,26 @@ class Runner:
             with memory_errors(step.stage.name):
                 metrics = module.run(step.config, paths, work, self.runtime)
             ended = time.monotonic()
-            self._check_unchanged(step, key_inputs, work)
+            self.inputs.require_unchanged(step, key_inputs, work)
             seconds = time.monotonic() - start
             parents = [
                 {"name": name, "stage": item.artifact.stage, "key": item.artifact.key, "digest": item.digest}
                 for name, item in resolved.items()
                 if item.artifact
             ]
-            sources = {name: str(item.path) for name, item in resolved.items() if not item.artifact}
+            sources = {name: str(item.path.absolute()) for name, item in resolved.items() if not item.artifact}
             details = {
                 **provenance(module.__name__),
                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 "sources": sources,
                 "recipe": self.runtime.recipe,
-                "data": self._origins(step),
+                "data": self.inputs.origins(step),
                 "device": self.runtime.device,
                 "seconds": round(seconds, 3),
                 "metrics": metrics,
             }
             artifact = work.publish(key_inputs, parents, details)
         return Outcome(artifact, "run", time.monotonic() - start, (begin - start) + (time.monotonic() - ended))
-
-    def _origins(self, step: Step) -> dict[str, str]:
-        """Where the data behind `step` came from, by data set: a root, or the built-in world."""
-        out: dict[str, str] = {}
-        for _, node in step.inputs:
-            if isinstance(node, Data):
-                out[node.dataset] = str(node.root) if node.root else WORLD_ORIGIN
-            elif isinstance(node, Step | Stored) and (artifact := self._resolve(node).artifact):
-                out |= artifact.details["data"]
-        return out
-
-    def _check_unchanged(self, step: Step, key_inputs: dict[str, Any], work: Work) -> None:
-        for name, node in step.inputs:
-            if not isinstance(node, Data | File):
-                continue
-            del self._digests[node]
-            before = self._seen[node]
-            digest = self._resolve(node).digest
-            now = self._seen[node]
-            changed = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))
-            if changed or digest != key_inputs["inputs"][name]:
-                work.clear()  # or the next run would go on with parts made from both
-                where = changed[0] if changed else self._resolve(node).path
-                raise InputError(f"input {name} changed while {step.stage.name} ran", where=where,
-                                 hint="nothing was published; run again")  # fmt: skip
-
-    def _resolve(self, node: Node) -> Resolved:
-        match node:
-            case Step():
-                artifact = self.done[node].artifact
-                return Resolved(artifact.path, artifact.digest, artifact)
-            case Stored():
-                stored = self._stored(node)
-                return Resolved(stored.path, stored.digest, stored)
-            case File():
-                states = partial(_states_of_file, node.path)
-                return Resolved(node.path, self._digest(node, partial(digest_of_file, node.path), states))
-            case Data():
-                return self._resolve_data(node)
-
-    def _stored(self, node: Stored) -> Artifact:
-        found = self.store.find(node.stage, node.key)
-        if found is None:
-            raise InputError("no such artifact in the store", where=node.key, hint="see: hvd ls")
-        return found
-
-    def _resolve_data(self, node: Data) -> Resolved:
-        artifact = self.done[node.world].artifact if node.world else None
-        root = artifact.path if artifact else node.root
-        assert root is not None, "a data set has a root or a world"
-        place = root, node.dataset, node.version, node.part
-        return Resolved(root, self._digest(node, partial(fingerprint, *place), partial(snapshot, *place)), artifact)
-
-    def _digest(self, node: Node, find: "partial[str]", states: "partial[FileStates]") -> str:
-        if node not in self._digests:
-            seen = states()  # first: a change while the digest is taken is a change too
-            self._digests[node] = find()
-            self._seen[node] = seen
-        return self._digests[node]
-
-
-def _states_of_file(path: Path) -> FileStates:
-    return {path: state_of(path)}
 
 
 @contextmanager

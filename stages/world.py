@@ -14,6 +14,6 @@ from stages.runner import Runtime
 def run(config: WorldConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
     """Write the world, and world.json, which says that this is no recording."""
     work.expected_bytes = about_bytes(config)
-    write_world(config, work.folder, runtime.workers)
+    write_world(config, work.folder, work.scratch / "drives", runtime.workers)  # they outlive a killed publication
     (work.folder / "world.json").write_text(json.dumps(config.resolved(), indent=1), encoding="utf8")
     return {"scenes": config.train_scenes + config.val_scenes}

@@ -37,11 +37,13 @@ def draw(
     from cache.store import Store
     from hvd.datasets.prepared import Frames
     from hvd.drawing import draw_frame
+    from stages.intact import require_intact
 
     _check_target(out)
     opened = Store(store)
     item = find_frames(opened, key)
     with item.reading():
+        require_intact(item)
         frames = Frames(item.path)
         if not 0 <= frame < len(frames):
             raise UsageError(f"no frame {frame}", why=f"{item.key[:8]} has frames 0 to {len(frames) - 1}")
@@ -82,11 +84,13 @@ def camera_panels(store: "Store", item: "Artifact", frames: "Frames", shown: "Fr
     """Each camera's image and points, in the order of `arrange`; none if the data set has no cameras."""
     from hvd.datasets.prepared import Arrays
     from hvd.drawing import CameraPanel
+    from stages.intact import require_intact
 
     if not len(shown.intrinsics):
         return []
     source = find_images(store, item)
     with source.reading():
+        require_intact(source)
         images = Arrays(source.path, "image")[row]
     panels = []
     for camera in arrange(shown):

@@ -293,7 +293,8 @@ def _brief(value: object) -> str:
 
 def verify(
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Default: every artifact.")] = None,
-    full: Annotated[bool, typer.Option("--full/--sizes", help="Read every byte, or compare sizes alone.")] = True,
+    full: Annotated[bool, typer.Option("--full/--quick", help="Read every byte, or compare sizes alone.")] = True,
+    repair: Annotated[bool, typer.Option("--repair", help="Make what is damaged anew, and only that.")] = False,
     store: StorePath = DEFAULT_STORE,
     json_: Json = False,
 ) -> None:
@@ -303,14 +304,35 @@ def verify(
     opened = Store(store)
     items = opened.artifacts() if key is None else [opened.resolve(key)]
     problems = [str(item.error) for item in opened.damaged()] if key is None else []
+    hint = "remove: hvd gc --damaged --yes, then run the command that made it"
+    repaired = []
     for item in log.track(items, "verify"):
-        problems += item.verify(full)
+        found = item.verify(full)
+        if found and repair:
+            repaired.append(_repair(opened, item, found))
+        elif found:
+            problems += found
+            hint = "run: hvd verify --repair"
     if json_:
-        emit({"checked": len(items), "full": full, "problems": problems})
+        emit({"checked": len(items), "full": full, "problems": problems, "repaired": repaired})
     else:
         for problem in problems:
             print_line(problem)
     if problems:
-        raise CorruptError(f"{len(problems)} problems in {opened.root}", why=problems[0],
-                           hint="remove: hvd gc --damaged --yes, then run the command that made it")  # fmt: skip
+        raise CorruptError(f"{len(problems)} problems in {opened.root}", why=problems[0], hint=hint)
     log.info(f"{len(items)} artifacts are intact" if full else f"{len(items)} artifacts have the right files and sizes")
+
+
+def _repair(store: "Store", item: "Artifact", found: list[str]) -> dict[str, Any]:
+    """Make a damaged artifact anew, and say whether that gave the bytes that others were made from."""
+    from stages.repair import children, repair
+
+    log.warn(f"{item.stage} {item.key[:8]}: {found[0]}")
+    name, affected = f"{item.stage} {item.key[:8]}", children(store, item)
+    same = repair(store, item).digest == item.digest
+    log.info(f"{name}: made anew, " + ("the same bytes as before" if same else "with other bytes than before"))
+    if affected and not same:
+        names = ", ".join(f"{child.stage} {child.key[:8]}" for child in affected)
+        log.warn(f"made from the bytes that were there before, and not found by later runs: {names}")
+    return {"stage": item.stage, "key": item.key, "problems": found, "same_bytes": same,
+            "children": [child.key for child in affected]}  # fmt: skip

@@ -52,6 +52,8 @@ def reproduce(
 
 
 def _finish(common: Common, runner: "Runner", table: "Outcome") -> None:
+    from stages.intact import require_intact
+
     states = [outcome.state for outcome in runner.done.values()]
     log.info(f"{states.count('run')} stages run, {states.count('hit')} found; table: {table.artifact.path}")
     made = [outcome for outcome in runner.done.values() if outcome.state == "run"]
@@ -61,6 +63,7 @@ def _finish(common: Common, runner: "Runner", table: "Outcome") -> None:
     if common.json_:
         emit({**table.as_dict(), "artifacts": [outcome.as_dict() for outcome in runner.done.values()]})
     else:
+        require_intact(table.artifact)
         _print_table(table.artifact.path)
 
 

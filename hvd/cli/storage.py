@@ -24,19 +24,20 @@ def gc(
     older_than: Annotated[
         str | None, typer.Option(help="Also artifacts and unfinished work of this age: 30d, 12h.")
     ] = None,
-    keep: Annotated[list[str] | None, typer.Option(help="Key to keep with all it was made from; repeatable.")] = None,
+    keep: Annotated[
+        int | None, typer.Option(min=1, help="Also artifacts that are not among this many newest of their stage.")
+    ] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Also artifacts that can't be read.")] = False,
     store: StorePath = DEFAULT_STORE,
     json_: Json = False,
 ) -> None:
-    """Delete left-overs and, with --older-than, old artifacts; what is pinned or in use stays."""
+    """Delete left-overs and, with --older-than or --keep (or by both), artifacts; what is pinned or in use stays."""
     from cache.gc import Collected, collect, plan
     from cache.store import Store
 
     opened = Store(store)
-    kept_keys = [opened.resolve(key).key for key in keep or ()]
     older_than_s = None if older_than is None else parse_age(older_than)
-    items = plan(opened, older_than_s=older_than_s, keep=kept_keys, damaged=damaged)
+    items = plan(opened, older_than_s=older_than_s, keep=keep, damaged=damaged)
     done = collect(opened, items) if yes else Collected((), ())
     refused = {item.path: why for item, why in done.kept}
     if json_:

@@ -16,6 +16,7 @@ from numcodecs import blosc
 from numcodecs.vlen import VLenUTF8
 from numpy.typing import NDArray
 
+from cache.failpoint import failpoint
 from hvd.errors import CorruptError, ResourceError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def write_array(group: "zarr.Group", name: str, values: NDArray[Any], rows_per_c
     from zarr.codecs import BloscCodec, Crc32cCodec
 
     is_text = values.dtype == object
+    failpoint("part.array")
     array = group.create_array(
         name,
         shape=values.shape,
@@ -42,6 +44,7 @@ def write_array(group: "zarr.Group", name: str, values: NDArray[Any], rows_per_c
         config={"write_empty_chunks": True},  # a chunk of zeros is written too, so that a missing one is an error
     )
     if values.size:
+        failpoint("part.chunks")
         array[:] = values
     return array
 

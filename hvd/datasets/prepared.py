@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cache import disk
+from cache.failpoint import failpoint
 from hvd.datasets.chunks import ChunkedArray, near_one_item, read_attributes, write_array
 from hvd.errors import CorruptError, InputError
 from hvd.geometry.camera import Pairs
@@ -96,6 +98,7 @@ def write_arrays(path: Path, name: str, arrays: Iterable[NDArray[Any]], attribut
             if array is None:
                 array = write_array(group, name, values[None], 1)
             else:
+                failpoint("part.append")
                 array.append(values[None])
 
 
@@ -110,8 +113,10 @@ def _new_part(path: Path, attributes: Mapping[str, Any]) -> Iterator["zarr.Group
     shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
+        failpoint("part.create")
         yield zarr.create_group(unfinished, attributes={"schema": SCHEMA, **attributes})
-        unfinished.rename(path)
+        disk.flush_tree(unfinished, "part")  # a part that is there counts as finished, so its bytes come first
+        disk.rename(unfinished, path, "part")
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 

@@ -112,7 +112,7 @@ def weights_path(config: TeacherConfig) -> Path | None:
     if config.weights is not None:
         return existing_file(Path(config.weights).expanduser())
     if config.name == "efficientnet_lite0":
-        return existing_file(_bundled_path())
+        return existing_file(bundled_path())
     raise InputError(
         f"teacher {config.name} comes without weights",
         hint="name a checkpoint with teacher.weights=PATH, or set teacher.untrained=true to run it with random weights",
@@ -169,7 +169,8 @@ def checked_sha256(path: Path, expected: str | None) -> str:
     return digest
 
 
-def _bundled_path() -> Path:
+def bundled_path() -> Path:
+    """Where the weights lie that come with `efficientnet_lite0`; raises InputError if their package is missing."""
     spec = importlib.util.find_spec(_BUNDLED_PACKAGE)
     if spec is None or spec.origin is None:
         raise InputError(

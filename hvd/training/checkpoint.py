@@ -2,12 +2,13 @@
 
 import hashlib
 import io
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cache import disk
+from cache.failpoint import failpoint
 from hvd import log
 
 _KEEP = 2
@@ -23,18 +24,9 @@ def save(folder: Path, step: int, state: dict[str, Any]) -> None:
     torch.save(state, buffer)
     content = buffer.getvalue()
     digest = hashlib.sha256(content).hexdigest()[:16]
-    final = folder / f"step-{step:08d}-{digest}.pt"
-    partial = final.with_suffix(".tmp")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(final)
-    except OSError:
-        partial.unlink(missing_ok=True)
-        raise
+    disk.write_whole(folder / f"step-{step:08d}-{digest}.pt", content, "checkpoint")
     for old in _newest_first(folder)[_KEEP:]:
+        failpoint("checkpoint.remove")
         old.unlink()
 
 

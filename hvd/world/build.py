@@ -1,14 +1,15 @@
 """Writing a world: drives in parallel, each from its own seed, then what they share; restartable by drive."""
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
+from cache import disk
 from hvd.errors import InputError
 from hvd.log import track
 from hvd.pool import doing, worker_pool
@@ -27,24 +28,24 @@ class _Job(NamedTuple):
     out: Path
 
 
-def write_world(config: WorldConfig, out: Path, workers: int) -> None:
+def write_world(config: WorldConfig, out: Path, notes: Path, workers: int) -> None:
     """Write a world under `out`, in the format of its rig's data set.
 
-    The bytes depend on the config alone. A drive that is already there, whole and of this config, is kept.
+    The bytes depend on the config alone. A finished drive leaves its record in `notes`, and is kept if the same world
+    is written again with the same `notes`.
 
     Raises:
-        InputError: the folder holds an unfinished world of another config.
+        InputError: the notes are of another config.
         ResourceError: a worker process died.
     """
     jobs = _jobs(config, out)
-    _prepare(config, out)
-    records = list(track(_run(jobs, workers), f"world ({config.rig})", total=len(jobs)))
+    _prepare(config, out, notes)
+    records = list(track(_run(jobs, notes, workers), f"world ({config.rig})", total=len(jobs)))
     if config.rig == "nuscenes":
         nuscenes_writer.write_tables(config, records, _channels(config), out)
     else:
         kitti_writer.write_texts(config, records, out)
     (out / "splits.json").write_text(json.dumps(splits(config), indent=1))
-    shutil.rmtree(_notes(out))
 
 
 def about_bytes(config: WorldConfig) -> int:
@@ -55,18 +56,13 @@ def about_bytes(config: WorldConfig) -> int:
     return int((config.train_scenes + config.val_scenes) * config.frames_per_scene * (21 * rays + 1.3 * pixels))
 
 
-def _notes(out: Path) -> Path:
-    """Where finished drives leave their records until all are there."""
-    return out / ".drives"
-
-
-def _prepare(config: WorldConfig, out: Path) -> None:
+def _prepare(config: WorldConfig, out: Path, notes: Path) -> None:
     """Make the folders, and note which world this is."""
-    marker, stamp = _notes(out) / "config.json", json.dumps(config.resolved(), sort_keys=True)
+    marker, stamp = notes / "config.json", json.dumps(config.resolved(), sort_keys=True)
     if marker.exists() and marker.read_text() != stamp:
         raise InputError("an unfinished world of another config is here", where=out, hint="name an empty folder")
-    marker.parent.mkdir(parents=True, exist_ok=True)
-    marker.write_text(stamp)
+    notes.mkdir(parents=True, exist_ok=True)
+    disk.write_whole(marker, stamp.encode(), "world")
     if config.rig == "nuscenes":
         nuscenes_writer.prepare_folders(out, _channels(config))
     else:
@@ -82,25 +78,24 @@ def _jobs(config: WorldConfig, out: Path) -> list[_Job]:
     return train + [_Job(config, "val", i, config.train_scenes + i, out) for i in range(config.val_scenes)]
 
 
-def _run(jobs: list[_Job], workers: int) -> Iterator[Any]:
+def _run(jobs: list[_Job], notes: Path, workers: int) -> Iterator[Any]:
     """Records of all drives, in order."""
+    drive = partial(_drive, notes)
     if workers <= 1:
-        yield from map(_drive, jobs)
+        yield from map(drive, jobs)
         return
     with worker_pool(workers, "the world") as pool:
-        yield from pool.map(_drive, jobs)
+        yield from pool.map(drive, jobs)
 
 
-def _drive(job: _Job) -> Any:
+def _drive(notes: Path, job: _Job) -> Any:
     """One drive, or its record if it is there already."""
     doing(f"drive {job.number}")
-    note = _notes(job.out) / f"{job.number:05d}.json"
+    note = notes / f"{job.number:05d}.json"
     if note.exists():
         return json.loads(note.read_text())
     writer = nuscenes_writer if job.config.rig == "nuscenes" else kitti_writer
     with threadpool_limits(1):  # one thread a worker, and sums in one order
         made: Mapping[str, Any] = writer.write_drive(*job)
-    partial = note.with_suffix(".tmp")
-    partial.write_text(json.dumps(made))
-    partial.replace(note)
+    disk.write_whole(note, json.dumps(made).encode(), "drive")
     return made

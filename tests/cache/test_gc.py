@@ -47,17 +47,33 @@ def test_old_artifacts_go(store: Store, publish) -> None:
     assert list((store.root / ".trash").iterdir()) == []
 
 
-def test_pinned_and_kept_artifacts_stay_with_their_ancestors(store: Store, publish) -> None:
+def test_pinned_artifacts_stay_with_their_ancestors(store: Store, publish) -> None:
     grandparent = publish(0)
     parent = publish(1, parents=(grandparent,))
     child = publish(2, parents=(parent,))
-    kept, loose = publish(3), publish(4, parents=(parent,))
+    loose = publish(3, parents=(parent,))
     store.pin(child.key)
-    assert [item.path for item in collect_old(store, keep=[kept.key]).removed] == [loose.path]
-    assert store.artifacts() == [grandparent, parent, child, kept]
+    assert [item.path for item in collect_old(store).removed] == [loose.path]
+    assert store.artifacts() == [grandparent, parent, child]
     store.unpin(child.key)
-    assert len(collect_old(store, keep=[parent.key]).removed) == 2
+    store.pin(parent.key)
+    assert len(collect_old(store).removed) == 1
     assert store.artifacts() == [grandparent, parent]
+
+
+def test_the_newest_of_each_stage_stay_with_their_ancestors(store: Store, publish) -> None:
+    """At any age, and by the order of publication; with an age too, both must ask for it."""
+    first, second, third = (publish(number) for number in range(3))
+    old, new = publish(3, parents=(first,), stage="train"), publish(4, parents=(second,), stage="train")
+    assert {item.path for item in gc.plan(store, keep=2)} == set()
+    assert {item.path for item in gc.plan(store, keep=1)} == {first.path, old.path}
+    assert gc.plan(store, keep=1, older_than_s=DAY_S) == []
+    assert len(gc.plan(store, keep=1, older_than_s=DAY_S, now=LATER)) == 2
+    store.pin(old.key)
+    assert gc.plan(store, keep=1) == []
+    store.unpin(old.key)
+    assert len(gc.collect(store, gc.plan(store, keep=1)).removed) == 2
+    assert store.artifacts() == [second, third, new]
 
 
 def test_what_is_pinned_after_the_plan_stays(store: Store, publish) -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,38 @@ with store.claim("prep", cache.key.key_of(inputs)) as work:
         time.sleep(0.05)
         work.publish(inputs, [], {})
 print(made, work.artifact.sequence)
+"""
+
+
+CHURN = """
+import sys, time, pathlib, cache.gc, cache.store, cache.key
+from cache.errors import NotFound
+store, role = cache.store.Store(pathlib.Path(sys.argv[1])), int(sys.argv[2])
+sys.stdin.readline()
+made = read = removed = 0
+end = time.monotonic() + float(sys.argv[3])
+while time.monotonic() < end or not made + read + removed:
+    if role < 3:
+        inputs = {"stage": "prep", "n": made % 3}
+        with store.claim("prep", cache.key.key_of(inputs)) as work:
+            if work.artifact is None:
+                (work.folder / "x").write_text(str(inputs["n"]) * 1000)
+                work.publish(inputs, [], {})
+        made += 1
+    elif role < 6:
+        for item in store.artifacts():
+            if "n" not in item.key_inputs:
+                continue  # of the test itself
+            try:
+                with item.reading():
+                    assert item.verify(full=True) == [], item.verify(full=True)
+                    assert (item.path / "x").read_text() == str(item.key_inputs["n"]) * 1000
+                    read += 1
+            except NotFound:
+                pass
+    else:
+        removed += len(cache.gc.collect(store, cache.gc.plan(store, older_than_s=0)).removed)
+print(made, read, removed)
 """
 
 
@@ -369,6 +402,55 @@ def test_eight_processes_two_keys(store: Store, python) -> None:
     for parity in (0, 1):
         assert len({number for _, number in results[parity::2]}) == 1
     assert all(item.verify(full=True) == [] for item in store.artifacts())
+
+
+def test_eight_processes_make_read_and_delete_the_same_keys(store: Store, publish, python) -> None:
+    """Three make, three read, two delete: a reader sees whole artifacts, a pinned and a read one stay."""
+    pinned, read = publish(0), publish(1)
+    store.pin(pinned.key)
+    processes = [python(CHURN, store.root, role, 1.0) for role in range(8)]
+    with read.reading():
+        for process in processes:
+            process.stdin.write("\n")
+            process.stdin.flush()
+        counts = [tuple(map(int, process.communicate()[0].split())) for process in processes]
+    assert [process.returncode for process in processes] == [0] * 8
+    made, seen, removed = (sum(column) for column in zip(*counts, strict=True))
+    assert made and seen and removed
+    assert store.damaged() == []
+    assert all(item.verify(full=True) == [] for item in store.artifacts())
+    assert {pinned.key, read.key} <= {item.key for item in store.artifacts()}
+
+
+def test_after_a_killed_owner_the_next_claim_goes_on_at_once(store: Store, python) -> None:
+    """No unlock command, no waiting, and what it left is there."""
+    code = MAKE.replace("time.sleep(0.05)", "print(flush=True); time.sleep(60)")
+    process = python(code, store.root, 7)
+    process.stdin.write("\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.kill()
+    process.wait()
+    inputs = {"stage": "prep", "n": 7}
+    with store.claim("prep", key_of(inputs), wait=False) as work:
+        assert not work.owner_waited
+        assert (work.folder / "x").read_text() == "x" * 1000
+        work.publish(inputs, [], {})
+    assert store.owner("prep", key_of(inputs)) is None
+
+
+def test_a_clock_that_steps_back_changes_no_order(store: Store, publish, monkeypatch) -> None:
+    made = [publish(0)]
+
+    class Earlier(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) - timedelta(days=400)
+
+    monkeypatch.setattr("cache.work.datetime", Earlier)
+    made.append(publish(1))
+    assert made[1].manifest.created < made[0].manifest.created
+    assert store.artifacts() == made and store.newest("prep") == made[1]
 
 
 def test_sequence_number_is_given_once(store: Store, publish, python) -> None:

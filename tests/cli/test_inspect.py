@@ -1,6 +1,7 @@
 """The commands that look into the store and change it, on stores of a few small artifacts."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -207,9 +208,9 @@ def test_verify_finds_a_flipped_bit(store: Store, chain: list[Artifact]) -> None
     assert code(result) == 4 and result.stdout == f"{path}: altered\n"
     assert code(run(store, "verify", chain[2].key[:8])) == 4
     assert code(run(store, "verify", chain[0].key)) == 0
-    assert code(run(store, "verify", "--sizes")) == 0  # the size is right
+    assert code(run(store, "verify", "--quick")) == 0  # the size is right
     path.write_bytes(b"short")
-    assert code(run(store, "verify", "--sizes")) == 4
+    assert code(run(store, "verify", "--quick")) == 4
     printed = json.loads(run(store, "verify", "--json").stdout)
     assert printed["checked"] == 4 and len(printed["problems"]) == 1
 
@@ -227,7 +228,8 @@ def test_gc_deletes_only_with_yes_and_spares_the_pinned(store: Store, chain: lis
     arguments = ("gc", "--older-than", "0s")
     assert [item["path"] for item in run_json(store, *arguments)["items"]] == [str(other.path)]
     assert other.path.exists()
-    assert run_json(store, *arguments, "--keep", other.key[:8])["items"] == []
+    assert run_json(store, *arguments, "--keep", "1")["items"] == []  # the newest, and only, evaluation
+    assert code(run(store, "gc", "--keep", "0")) == 2
     done = run_json(store, *arguments, "--yes")
     assert done["items"][0]["deleted"] and done["size_bytes"] == other.size_bytes
     assert not other.path.exists() and all(item.path.exists() for item in chain)
@@ -298,3 +300,31 @@ assert "torch" not in sys.modules, "in a command"
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_command_that_does_not_wait_names_who_works(store: Store) -> None:
+    plan = json.loads(run(store, "prep", "semkitti", "--recipe", "smoke", "--dry-run", "--json").stdout)
+    with store.claim("world", plan[0]["key"]):
+        result = run(store, "prep", "semkitti", "--recipe", "smoke", "--no-wait")
+    assert code(result) == 5
+    owner = f"held by process {os.getpid()} on {os.uname().nodename} since 20"
+    assert owner in str(result.exception)
+
+
+@pytest.mark.parametrize(("damage", "expected"), [("missing", 3), ("cut off", 4), ("altered", 4), ("newer", 3)])
+def test_manifests_that_cannot_be_taken(
+    store: Store, chain: list[Artifact], monkeypatch: pytest.MonkeyPatch, damage: str, expected: int
+) -> None:
+    path = chain[0].path / "manifest.json"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "newer":
+        monkeypatch.setattr("cache.manifest.SCHEMA", 0)
+    else:
+        data = path.read_bytes()
+        path.write_bytes(data[:-9] if damage == "cut off" else data.replace(b"nuscenes", b"nuscenez"))
+    result = run(store, "show", chain[0].key)
+    assert code(result) == expected
+    assert "\n" not in str(result.exception)
+    assert damage != "newer" or "written by a newer version" in str(result.exception)
+    assert damage == "missing" or str(path) in str(result.exception)

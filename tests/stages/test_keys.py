@@ -7,9 +7,10 @@ import sys
 import pytest
 
 from cache.key import key_of
+from stages.inputs import SCHEMA
 from stages.recipes import load
-from stages.runner import SCHEMA
 from stages.specs import EVAL, FEATURES, FINETUNE, FRAMES, PRETRAIN, SUPERPIXELS
+from tests.conftest import REPOSITORY
 
 # If a line below fails, every artifact of that stage in every user's store becomes a miss. Where that is meant, say so
 # in the changelog and raise the stage's version.
@@ -72,3 +73,29 @@ def test_processes_agree_on_a_key(environment):
         [sys.executable, "-c", script], env={**os.environ, **environment}, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == key("paper pretrain")
+
+
+def test_spelling_of_paths_and_numbers_locale_and_hash_seed_change_no_key(tmp_path):
+    """The command as typed, in processes of their own."""
+    from tests.datasets.tiny import write_semantickitti
+
+    root = write_semantickitti(tmp_path / "dätä", {"00": 1, "08": 1})
+    (tmp_path / "link").symlink_to(root)
+    spellings = (
+        (str(root), {"PYTHONHASHSEED": "1"}, "pretrain.bev.weight=1"),
+        ("dätä/", {"PYTHONHASHSEED": "2", "LC_ALL": "C"}, "pretrain.bev.weight=1.0"),
+        ("dätä/../link", {"PYTHONHASHSEED": "3", "LC_ALL": "POSIX", "TZ": "Asia/Tokyo"}, "pretrain.bev.weight=1e0"),
+    )
+    plans = []
+    command = [sys.executable, "-c", "from hvd.cli.main import main; main()", "prep", "semkitti", "--dry-run", "--json"]
+    for spelling, environment, setting in spellings:
+        done = subprocess.run(
+            [*command, "--recipe", "smoke", "--root", spelling, "--set", setting],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY), **environment},
+            capture_output=True,
+            check=True,
+        )
+        plans.append(done.stdout)
+    assert b'"key": "' in plans[0]
+    assert len(set(plans)) == 1

@@ -192,3 +192,23 @@ def test_what_most_steps_wait_for_comes_first():
     long = fake("long")
     steps = [fake("short"), long, fake("b", long), fake("c", long)]
     assert most_awaited_first(steps)[0] == long
+
+
+def test_gc_during_a_run_spares_what_was_found_before_and_is_used_later(runner, runs, monkeypatch):
+    """`old` is found at once and read only by the last step; while `slow` runs, gc deletes all it may."""
+    import tests.stages.fake_stage as module
+    from cache import gc
+
+    old, loose = runner().run(fake("old")).artifact, runner().run(fake("loose")).artifact
+    plain, store = module.run, runner().store
+
+    def collecting(config, *rest):
+        if config.text == "slow":
+            gc.collect(store, gc.plan(store, older_than_s=0))
+        return plain(config, *rest)
+
+    monkeypatch.setattr(module, "run", collecting)
+    by_key = fake("top", fake("old"), fake("slow"), Stored("fake", old.key))
+    assert runner().run(by_key).state == "run"
+    assert loose not in store.artifacts() and old in store.artifacts()
+    assert len(gc.collect(store, gc.plan(store, older_than_s=0)).removed) == 3  # the run is over

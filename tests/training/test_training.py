@@ -1,5 +1,7 @@
 """Checkpoints, order, schedules, seeds."""
 
+import os
+
 import torch
 
 from hvd.training import checkpoint, loading, optim, seeding
@@ -53,3 +55,11 @@ def test_schedules_begin_peak_and_end_where_they_should():
 def test_seeds_depend_on_every_part_and_on_nothing_else():
     assert seeding.seed_of(0, "a", 1) == 3805457466603685491
     assert len({seeding.seed_of(0, "a", 1), seeding.seed_of(1, "a", 0), seeding.seed_of(0, "a1")}) == 3
+
+
+def test_the_newest_checkpoint_is_that_of_the_last_step_whatever_the_clock_said(tmp_path):
+    for step in (9, 10):
+        checkpoint.save(tmp_path, step, {"x": torch.full((1,), step)})
+    for path in tmp_path.glob("*.pt"):
+        os.utime(path, (1e9 - int(path.stem.split("-")[1]),) * 2)
+    assert checkpoint.load_newest(tmp_path)[0] == 10

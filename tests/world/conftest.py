@@ -16,7 +16,7 @@ def nuscenes_config() -> WorldConfig:
 @pytest.fixture(scope="session")
 def nuscenes_root(nuscenes_config: WorldConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("nuscenes")
-    write_world(nuscenes_config, out, workers=1)
+    write_world(nuscenes_config, out, out.with_name(f"{out.name}-notes"), workers=1)
     return out
 
 
@@ -28,5 +28,5 @@ def kitti_config() -> WorldConfig:
 @pytest.fixture(scope="session")
 def kitti_root(kitti_config: WorldConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("kitti")
-    write_world(kitti_config, out, workers=1)
+    write_world(kitti_config, out, out.with_name(f"{out.name}-notes"), workers=1)
     return out

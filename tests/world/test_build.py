@@ -17,28 +17,32 @@ def _digests(root: Path) -> dict[str, str]:
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def write(config: WorldConfig, out: Path, workers: int) -> None:
+    write_world(config, out, out.with_name(f"{out.name}-notes"), workers)
+
+
 def _tiny(seed: int = 5) -> WorldConfig:
     return smoke_world("nuscenes", seed).with_(train_scenes=2, val_scenes=1, frames_per_scene=1)
 
 
 def test_same_bytes_for_any_number_of_workers(tmp_path: Path) -> None:
-    write_world(_tiny(), tmp_path / "one", workers=1)
-    write_world(_tiny(), tmp_path / "two", workers=2)
+    write(_tiny(), tmp_path / "one", workers=1)
+    write(_tiny(), tmp_path / "two", workers=2)
     one = _digests(tmp_path / "one")
     assert len(one) > 3 * 8  # seven sensors and a label file a scene, and the tables
     assert one == _digests(tmp_path / "two")
 
 
 def test_another_seed_is_another_world(tmp_path: Path) -> None:
-    write_world(_tiny(5), tmp_path / "five", workers=1)
-    write_world(_tiny(6), tmp_path / "six", workers=1)
+    write(_tiny(5), tmp_path / "five", workers=1)
+    write(_tiny(6), tmp_path / "six", workers=1)
     five, six = (sorted((tmp_path / name).rglob("*.pcd.bin")) for name in ("five", "six"))
     assert all(a.read_bytes() != b.read_bytes() for a, b in zip(five, six, strict=True))
 
 
 def test_goes_on_after_a_stop_and_keeps_what_was_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, whole, stopped = _tiny(), tmp_path / "whole", tmp_path / "stopped"
-    write_world(config, whole, workers=1)
+    write(config, whole, workers=1)
     real, made = nuscenes_writer.write_drive, []
 
     def failing(*job: object) -> object:
@@ -49,12 +53,12 @@ def test_goes_on_after_a_stop_and_keeps_what_was_done(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(nuscenes_writer, "write_drive", failing)
     with pytest.raises(KeyboardInterrupt):
-        write_world(config, stopped, workers=1)
+        write(config, stopped, workers=1)
     assert not (stopped / "splits.json").exists()
 
     resumed = []
     monkeypatch.setattr(nuscenes_writer, "write_drive", lambda *job: resumed.append(job) or real(*job))
-    write_world(config, stopped, workers=1)
+    write(config, stopped, workers=1)
     assert len(resumed) == 1
     assert _digests(stopped) == _digests(whole)
 
@@ -65,9 +69,9 @@ def test_an_unfinished_world_of_another_config_is_refused(tmp_path: Path, monkey
 
     monkeypatch.setattr(nuscenes_writer, "write_drive", stop)
     with pytest.raises(KeyboardInterrupt):
-        write_world(_tiny(5), tmp_path, workers=1)
+        write(_tiny(5), tmp_path, workers=1)
     with pytest.raises(InputError, match="another config"):
-        write_world(_tiny(6), tmp_path, workers=1)
+        write(_tiny(6), tmp_path, workers=1)
 
 
 def test_splits(nuscenes_root: Path) -> None:
