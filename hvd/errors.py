@@ -1,13 +1,21 @@
 """The error family: each class carries the exit code that the command line ends with (docs: faults, exit codes)."""
 
+from collections.abc import Sequence
+
 
 class HvdError(Exception):
-    """Something the user can act on, said in one line: what, where, why, and what to do next."""
+    """Something the user can act on, said in one line: what, where, why, and what to do next.
+
+    `rows`, where one line is too little, are shown below it as a table.
+    """
 
     exit_code = 1
 
-    def __init__(self, what: str, *, where: object = None, why: str = "", hint: str = "") -> None:
+    def __init__(
+        self, what: str, *, where: object = None, why: str = "", hint: str = "", rows: Sequence[Sequence[str]] = ()
+    ) -> None:
         self.what, self.where, self.why, self.hint = what, where, why, hint
+        self.rows = [[_one_line(cell) for cell in row] for row in rows]
         parts = [what if where is None else f"{what}: {where}"]
         if why:
             parts[0] += f" ({why})"

@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,6 +42,14 @@ def warn(message: str) -> None:
     """Print one warning, also when quiet."""
     _recent.append(f"warning: {message}")
     _emit(f"[yellow]warning:[/] {escape(message)}")
+
+
+def table(rows: Sequence[Sequence[str]]) -> None:
+    """Print aligned rows below an error."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        _emit(escape("  " + "  ".join(padded).rstrip()))
 
 
 def error(message: str) -> None:

@@ -89,6 +89,7 @@ def _report(error: BaseException) -> int:
     code = exit_code(error)
     if code != 1:
         log.error(_system_error(error) if isinstance(error, OSError) else str(error) or "out of memory")
+        log.table(error.rows if isinstance(error, HvdError) else [])
         return code
     kind, text = type(error).__name__, str(error)
     log.error(f"a bug of ours: {kind}: {text.splitlines()[0] if text else ''}; report: {_write_report(error)}")

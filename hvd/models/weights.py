@@ -148,16 +148,27 @@ class MatchReport(NamedTuple):
         return not self.missing and not self.wrong_shape
 
     def __str__(self) -> str:
-        wanted = len(self.matched) + len(self.missing) + len(self.wrong_shape)
-        parts = [f"matched {len(self.matched)} of {wanted}"]
-        for name, keys in (
-            ("missing", self.missing),
-            ("wrong shape", self.wrong_shape),
-            ("unexpected", self.unexpected),
-        ):
-            if keys:
-                parts.append(f"{name} {len(keys)}: {', '.join(keys[:3])}{', ...' if len(keys) > 3 else ''}")
-        return "; ".join(parts)
+        found = [f"{name} {len(keys)}: {_some(keys)}" for name, keys in self._differences() if keys]
+        return "; ".join([self.summary, *found])
+
+    @property
+    def summary(self) -> str:
+        """How many of the network's tensors the file has."""
+        return f"matched {len(self.matched)} of {len(self.matched) + len(self.missing) + len(self.wrong_shape)}"
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """The report as a table."""
+        counted = [
+            (name, str(len(keys)), _some(keys)) for name, keys in (("matched", self.matched), *self._differences())
+        ]
+        return [("tensors", "count", "such as"), *counted]
+
+    def _differences(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return ("missing", self.missing), ("wrong shape", self.wrong_shape), ("unexpected", self.unexpected)
+
+
+def _some(keys: tuple[str, ...]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")
 
 
 def match_report(module: nn.Module, state: Mapping[str, Tensor]) -> MatchReport:
@@ -175,11 +186,11 @@ def load_into(module: nn.Module, state: Mapping[str, Tensor], source: Path) -> M
     """Copy `state` into `module`, all or nothing.
 
     Raises:
-        InputError: a tensor of the network is missing or has another shape; the message is the match report.
+        InputError: a tensor of the network is missing or has another shape; the match report is its table.
     """
     report = match_report(module, state)
     if not report.complete:
-        raise InputError("these weights are of another network", where=source, why=str(report))
+        raise InputError("these weights are of another network", where=source, why=report.summary, rows=report.rows())
     module.load_state_dict({k: state[k] for k in report.matched}, strict=False)
     return report
 

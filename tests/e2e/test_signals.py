@@ -23,7 +23,7 @@ def wait_for(pattern: str, store: Path, process: subprocess.Popen, limit_s: floa
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 138), (signal.SIGINT, 130)])
 def test_a_stopped_training_goes_on(hvd, workplace, number, code):
-    arguments = ["pretrain", "--recipe", "smoke", "--set", "pretrain.steps=60", "--set", "pretrain.save_every=5"]
+    arguments = ["pretrain", "--recipe", "smoke", "--set", "pretrain.steps=24", "--set", "pretrain.save_every=3"]
     arguments += ["--seed", str(code)]
     hvd("prep", "nuscenes", "--recipe", "smoke")
     command = [Path(sys.executable).with_name("hvd"), *arguments]
@@ -69,11 +69,18 @@ with StopRequest():
 """
 
 
+def heed_interrupts() -> None:
+    """A shell without job control starts its background jobs, and so these tests, with Ctrl-C ignored."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize("script", [UNWINDING, AT_A_STEP])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_the_second_signal_quits_at_once(tmp_path, script, number):
     command = [sys.executable, "-c", script]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heed_interrupts
+    )
     for _ in range(2):
         assert process.stdout.readline().strip() in ("ready", "unwinding", "noted")
         process.send_signal(number)

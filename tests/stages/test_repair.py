@@ -13,6 +13,7 @@ from cache.store import Store
 from hvd.datasets.prepared import Arrays, Frames, Labels, part_path, write_arrays, write_frames, write_labels
 from hvd.errors import CorruptError, InputError
 from hvd.models.teacher_config import TeacherConfig
+from stages import inputs as inputs_module
 from stages import repair, specs
 from stages import runner as runner_module
 from stages.graph import File, Step, Stored, in_order
@@ -154,7 +155,7 @@ def test_every_stage_can_be_rebuilt_from_its_manifest(
 
     module = SimpleNamespace(run=write, __name__="stages.world")
     monkeypatch.setattr(runner_module, "importlib", SimpleNamespace(import_module=lambda name: module))
-    monkeypatch.setattr(runner_module, "fingerprint", lambda root, *which: str(which).encode().hex()[:64])
+    monkeypatch.setattr(inputs_module, "fingerprint", lambda root, *which: str(which).encode().hex()[:64])
     recipe, nuscenes, semkitti = smoke(), Source("nuscenes"), Source("semkitti")
     teacher = TeacherConfig(name="resnet50", weights=str(weights))
     own = recipe.pretrain.with_(teacher=teacher)
