@@ -63,7 +63,7 @@ class Artifact:
         """Keep `gc` away while the block reads the files.
 
         Raises:
-            NotFound: it was removed in the meantime.
+            NotFound: it was removed in the meantime, also if the same was made again since.
         """
         where = self.path / manifest.NAME
         try:
@@ -74,6 +74,8 @@ class Artifact:
                 raise NotFound("the artifact is gone", self.path) from None
             raise
         with held:
+            if load(self.path) != self:
+                raise NotFound("the artifact is gone", self.path)
             yield
 
     def verify(self, full: bool | Callable[[str], bool] = False) -> list[str]:

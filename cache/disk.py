@@ -78,11 +78,13 @@ def remove(path: Path) -> None:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files below a folder; what disappears meanwhile counts as nothing."""
-    inside = path.rglob("*") if path.is_dir() else [path]
+    files = [path]
+    if path.is_dir():
+        files = [Path(inside, name) for inside, _, names in os.walk(path) for name in names]  # passes over what is gone
     total = 0
-    for file in inside:
+    for file in files:
         with suppress(FileNotFoundError):
-            total += file.lstat().st_size if not file.is_dir() else 0
+            total += file.lstat().st_size
     return total
 
 
