@@ -24,7 +24,7 @@ table: $(READY) ## baselines, label fractions, seeds: hours; goes on from docs/r
 	$(HVD) table --recipe mini
 
 test: $(READY) ## all tests, on the CPU
-	$(VENV)/bin/python -m pytest -q
+	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile
 
 check: $(READY) ## lint, types, import layers
 	$(VENV)/bin/ruff check .
