@@ -78,8 +78,9 @@ def _clip(polygon: Float64, count: NDArray[np.int64], inward: Float64) -> tuple[
     step = inward - next_inward
     share = np.divide(inward, step, out=np.zeros_like(step), where=crosses)
     crossing = polygon + share[..., None] * (following - polygon)
-    kept = np.stack([inside & real, crosses & real], axis=2).reshape(len(polygon), -1)  # (N, 2V)
-    vertices = np.stack([polygon, crossing], axis=2).reshape(len(polygon), -1, 2)
+    slots = 2 * polygon.shape[1]
+    kept = np.stack([inside & real, crosses & real], axis=2).reshape(-1, slots)  # (N, 2V)
+    vertices = np.stack([polygon, crossing], axis=2).reshape(-1, slots, 2)
     left = kept.sum(axis=1)
     order = np.argsort(~kept, axis=1, kind="stable")[:, : max(int(left.max(initial=0)), 1)]
     compact = np.take_along_axis(vertices, order[..., None], axis=1)
