@@ -25,6 +25,7 @@ _NAMES = (
 )
 _CANONICAL = {name.lower(): name for name in TYPES}  # the benchmark's program doesn't mind the case
 _SIZE = slice(8, 11)
+_OCCLUSIONS = (-1, 0, 1, 2, 3)  # nobody looks at a result's
 _UNKNOWN_SIZE = -1.0  # what a DontCare area and a detection in 2D alone have for a size
 _SMALLEST_M = 0.01  # the last digit that is written
 
@@ -91,7 +92,7 @@ def _read_objects(path: Path, fields: int) -> Objects:
     return Objects(
         types=types,
         truncation=table[:, 0],
-        occlusion=table[:, 1].astype(np.int64),
+        occlusion=table[:, 1].clip(_OCCLUSIONS[0], _OCCLUSIONS[-1]).astype(np.int64),
         alpha=table[:, 2],
         box2d=table[:, 3:7],
         box3d=table[:, 7:14],
@@ -111,9 +112,10 @@ def _type_of(words: list[str], where: str, fields: int) -> str:
 
 def _numbers_of(words: list[str], where: str, name: str) -> list[float]:
     values = [_finite(word, f"{where}, {field}") for word, field in zip(words[1:], _NAMES[1:], strict=False)]
-    if not values[1].is_integer():
-        raise InputError("occlusion is no whole number", where=where, why=words[2])
-    unknown = values[7:10] == [_UNKNOWN_SIZE] * 3 and (name == DONT_CARE or len(words) > LABEL_FIELDS)
+    is_result = len(words) > LABEL_FIELDS
+    if not is_result and values[1] not in _OCCLUSIONS:
+        raise InputError("occlusion is none of -1, 0, 1, 2, 3", where=where, why=words[2])
+    unknown = values[7:10] == [_UNKNOWN_SIZE] * 3 and (name == DONT_CARE or is_result)
     if not unknown and min(values[7:10]) <= 0:
         raise InputError("box without size", where=where, why="height, width, length " + " ".join(words[_SIZE]))
     if values[5] < values[3] or values[6] < values[4]:

@@ -72,6 +72,8 @@ def change(line: str, field: int, value: str) -> str:
         (change(CAR, 13, "inf"), "line 2, z.*inf"),
         (change(CAR, 13, "1,5"), "line 2, z.*1,5"),
         (change(CAR, 2, "0.5"), "occlusion.*0.5"),
+        (change(CAR, 2, "4"), "occlusion.*4"),
+        (change(CAR, 2, "1e300"), "occlusion.*1e300"),
         (change(CAR, 6, "9.00"), "2D box turned round"),
     ],
 )
@@ -113,7 +115,7 @@ def test_files_that_are_none(path: Path) -> None:
 def test_any_bytes_are_read_or_refused(seed: int, path: Path) -> None:
     """A label with some bytes replaced at random: never another error than ours, and it names the file."""
     rng = np.random.default_rng(seed)
-    refused = 0
+    refused: list[str] = []
     for _ in range(60):
         data = bytearray(f"{CAR}\n{DONT_CARE}\n".encode())
         for place in rng.integers(0, len(data), rng.integers(0, 4)):
@@ -122,8 +124,9 @@ def test_any_bytes_are_read_or_refused(seed: int, path: Path) -> None:
         try:
             read_labels(path)
         except InputError as error:
-            refused += str(path) in str(error)
-    assert 5 < refused < 60
+            refused.append(str(error))
+    assert 5 < len(refused) < 60
+    assert all(f"{path}, line " in message or "no text file" in message for message in refused)
 
 
 def random_objects(rng: np.random.Generator, count: int) -> Objects:
