@@ -25,6 +25,7 @@ class VoxelNetConfig(Config):
     stem: PositiveInt = 16  # channels of the first convolution
     stages: tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt] = (16, 32, 64, 64)  # at strides 1, 2, 4, 8
     out_channels: PositiveInt = 128  # of each voxel of the bird's-eye-view map
+    norm_momentum: float = Field(default=0.01, gt=0, le=1)  # share of the new batch in the running statistics
     # What pre-training reads at the voxels: all that is strided. The first stage sees 5 x 5 x 5 voxels at most, and
     # has little of the encoder to teach.
     read: tuple[Level, ...] = Field(default=("conv2", "conv3", "conv4", "conv_out"), min_length=1)
@@ -80,6 +81,7 @@ class BevBackboneConfig(Config):
     channels: tuple[PositiveInt, ...] = (128, 256)
     upsample: tuple[PositiveInt, ...] = (1, 2)  # back from each block; more than its stride: finer than the map
     up_channels: tuple[PositiveInt, ...] = (256, 256)
+    norm_momentum: float = Field(default=0.01, gt=0, le=1)  # share of the new batch in the running statistics
 
     @model_validator(mode="after")
     def _blocks_meet(self) -> Self:
@@ -117,6 +119,7 @@ class CentreHeadConfig(Config):
     classes: tuple[str, ...] = Field(default=("Car", "Pedestrian", "Cyclist"), min_length=1)
     shared_channels: PositiveInt = 64
     channels: PositiveInt = 64  # of each branch's hidden layer
+    norm_momentum: float = Field(default=0.01, gt=0, le=1)  # share of the new batch in the running statistics
 
 
 class DetectorConfig(Config):
@@ -171,9 +174,10 @@ SMALL_VOXELNET = VoxelNetConfig(
     stem=8,
     stages=(8, 16, 32, 32),
     out_channels=64,
+    norm_momentum=0.05,
 )
 SMALL_DETECTOR = DetectorConfig(
     voxelnet=SMALL_VOXELNET,
-    bev=BevBackboneConfig(layers=(2, 2), channels=(64, 64), upsample=(2, 4), up_channels=(32, 32)),
-    head=CentreHeadConfig(shared_channels=32, channels=32),
+    bev=BevBackboneConfig(layers=(2, 2), channels=(64, 64), upsample=(2, 4), up_channels=(32, 32), norm_momentum=0.05),
+    head=CentreHeadConfig(shared_channels=32, channels=32, norm_momentum=0.05),
 )

@@ -15,7 +15,7 @@ from hvd.models.sparse import SparseTensor, StridedConv, SubmanifoldConv, sparse
 from hvd.models.unet import ConvNorm
 
 IN_CHANNELS = 4  # mean x, y, z (metres) and intensity of a voxel's points
-_EPS, _MOMENTUM = 1e-3, 0.01  # of batch norm, as the published networks were trained
+_EPS = 1e-3  # of batch norm, as in the published networks
 
 
 class Lattice(NamedTuple):
@@ -89,12 +89,14 @@ class VoxelNet(nn.Module):
         super().__init__()
         self.config = config
         first, second, third, fourth = config.stages
-        self.conv_input = _same(IN_CHANNELS, config.stem, "subm1")
-        self.conv1 = nn.Sequential(_same(config.stem, first, "subm1"))
-        self.conv2 = _stage(first, second, "2", padding=(1, 1, 1))
-        self.conv3 = _stage(second, third, "3", padding=(1, 1, 1))
-        self.conv4 = _stage(third, fourth, "4", padding=(1, 1, 0))
-        self.conv_out = _strided(fourth, config.out_channels, "out", (1, 1, 3), (1, 1, 2), (0, 0, 0))
+        momentum = config.norm_momentum
+        self.conv_input = _same(IN_CHANNELS, config.stem, "subm1", momentum)
+        self.conv1 = nn.Sequential(_same(config.stem, first, "subm1", momentum))
+        self.conv2 = _stage(first, second, "2", (1, 1, 1), momentum)
+        self.conv3 = _stage(second, third, "3", (1, 1, 1), momentum)
+        self.conv4 = _stage(third, fourth, "4", (1, 1, 0), momentum)
+        last = StridedConv(fourth, config.out_channels, "down_out", (1, 1, 3), (1, 1, 2), (0, 0, 0))
+        self.conv_out = ConvNorm(last, momentum, _EPS)
         widths = dict(zip(LATTICES, (*config.stages, config.out_channels), strict=True))
         self.out_channels: int = sum(widths[name] for name in config.read)
 
@@ -129,21 +131,11 @@ def _check_inside(coords: Tensor, shape: tuple[int, ...]) -> None:
         raise ValueError(f"voxels from {low.tolist()} to {high.tolist()} are not all inside the range's {shape}")
 
 
-def _stage(in_channels: int, channels: int, key: str, padding: tuple[int, int, int]) -> nn.Sequential:
-    down = _strided(in_channels, channels, key, (3, 3, 3), (2, 2, 2), padding)
-    return nn.Sequential(down, *(_same(channels, channels, f"subm{key}") for _ in range(2)))
+def _stage(in_channels: int, channels: int, key: str, padding: tuple[int, int, int], momentum: float) -> nn.Sequential:
+    down = StridedConv(in_channels, channels, f"down_{key}", (3, 3, 3), (2, 2, 2), padding)
+    same = (_same(channels, channels, f"subm{key}", momentum) for _ in range(2))
+    return nn.Sequential(ConvNorm(down, momentum, _EPS), *same)
 
 
-def _same(in_channels: int, channels: int, key: str) -> ConvNorm:
-    return ConvNorm(SubmanifoldConv(in_channels, channels, key), _MOMENTUM, _EPS)
-
-
-def _strided(
-    in_channels: int,
-    channels: int,
-    key: str,
-    kernel: tuple[int, int, int],
-    stride: tuple[int, int, int],
-    padding: tuple[int, int, int],
-) -> ConvNorm:
-    return ConvNorm(StridedConv(in_channels, channels, f"down_{key}", kernel, stride, padding), _MOMENTUM, _EPS)
+def _same(in_channels: int, channels: int, key: str, momentum: float) -> ConvNorm:
+    return ConvNorm(SubmanifoldConv(in_channels, channels, key), momentum, _EPS)
