@@ -50,7 +50,7 @@ CLASSES = [[0, 0, 1], [0, 1]]
 def _sweep(boxes: list[list[float]], seed: int) -> np.ndarray:
     """(N, 4): noisy ground, and points on the sides and tops of the boxes."""
     rng = np.random.default_rng(seed)
-    ground = rng.uniform((0, -6.4, -1.75, 0), (12.8, 6.4, -1.65, 0.3), (800, 4))
+    ground = rng.uniform((0, -6.4, -1.75, 0), (12.8, 6.4, -1.65, 0.3), (300, 4))
     parts = [ground]
     for x, y, z, length, width, height, yaw in boxes:
         unit = rng.uniform(-0.5, 0.5, (150, 3))
@@ -82,10 +82,10 @@ def test_it_learns_two_sweeps_by_heart() -> None:
     config = DetectionLossConfig()
     targets = centre_targets(boxes, classes, TINY.grid, 2, config)
     network = CentreDetector(TINY)
-    steps = 150
+    steps = 80
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
-    for step in range(steps):
+    for _ in range(steps):
         loss, _ = detection_loss(network(feature, coords, 2), targets, config)
         optimizer.zero_grad()
         loss.backward()
@@ -98,7 +98,7 @@ def test_it_learns_two_sweeps_by_heart() -> None:
         best, which = overlap.max(dim=1)
         assert sorted(which.tolist()) == list(range(len(truth)))
         assert torch.equal(sample.classes, label[which])
-        assert best.min() > 0.8
+        assert best.min() > 0.7
         turn = sample.boxes[:, 6] - truth[which, 6]
         assert (turn.cos() > 0.98).all()  # the right way round, too
 
