@@ -44,7 +44,8 @@ def centre_targets(
     for sample, (box, label) in enumerate(zip(boxes, classes, strict=True)):
         index, inside = grid.cells(box[:, :2])
         index, box, label = index[inside], box[inside], label[inside]
-        radius = gaussian_radius(*(box[:, 3:5] / box.new_tensor(grid.cell)).unbind(1), config.min_overlap)
+        length, width = (box[:, 3:5] / box.new_tensor(grid.cell)).unbind(1)
+        radius = gaussian_radius(length, width, config.min_overlap)
         heat.append(heat_map(index, label, radius.floor().clamp(min=config.min_radius), grid.shape, num_classes))
         cells.append(sample * grid.num_cells + grid.flat(index))
         codes.append(encode(box, index, grid))

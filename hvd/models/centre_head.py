@@ -48,7 +48,7 @@ class CentreHead(nn.Module):
         self.branches = nn.ModuleDict()
         for name, channels in outputs.items():
             last = nn.Conv2d(config.channels, channels, 3, padding=1)
-            if name == "heat":
+            if name == "heat" and last.bias is not None:
                 nn.init.constant_(last.bias, math.log(_PRIOR / (1 - _PRIOR)))
             self.branches[name] = nn.Sequential(conv_norm(shared, config.channels, momentum), last)
 

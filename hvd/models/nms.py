@@ -13,7 +13,8 @@ def ground_overlap(boxes: Tensor, others: Tensor) -> Tensor:
     if not len(boxes) or not len(others):
         return boxes.new_zeros(len(boxes), len(others))
     middle = torch.cat([boxes[:, :2], others[:, :2]]).mean(dim=0)
-    return box_iou(_outline(boxes, middle), _outline(others, middle), fmt="cxcywhr")
+    overlap: Tensor = box_iou(_outline(boxes, middle), _outline(others, middle), fmt="cxcywhr")
+    return overlap
 
 
 def _outline(boxes: Tensor, middle: Tensor) -> Tensor:

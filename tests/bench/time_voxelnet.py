@@ -1,6 +1,6 @@
 """CPU time of the detector's encoder on one KITTI sweep, one thread: `python -m tests.bench.time_voxelnet FRAME.bin`.
 
-CPU seconds, so that other work on the machine counts little; the median of five passes after one that warms up. There
+CPU seconds, so that other work on the machine counts little; the median of three passes after one that warms up. There
 is no plain implementation to compare with, so `make bench` leaves this out.
 """
 
@@ -18,7 +18,7 @@ from hvd.datasets.range_voxels import collate_range, voxelize_range
 from hvd.models.detector import CentreDetector
 from hvd.models.detector_config import KITTI_DETECTOR, SMALL_DETECTOR, DetectorConfig
 
-REPEATS = 5
+REPEATS = 3
 
 
 def measure(config: DetectorConfig, points: np.ndarray) -> dict[str, float]:
@@ -41,9 +41,10 @@ def measure(config: DetectorConfig, points: np.ndarray) -> dict[str, float]:
         encoder(*inputs).square().mean().backward()
 
     def whole() -> None:
-        detector(*inputs).code.square().mean().backward()
+        with torch.no_grad():
+            detector(*inputs)
 
-    works = {"forward": forward, "forward + backward": both, "as a student, both": student, "detector, both": whole}
+    works = {"forward": forward, "forward + backward": both, "as a student, both": student, "detector, forward": whole}
     row: dict[str, float] = {"voxels": len(batch.coords)}
     row["voxelize"] = _seconds(lambda: voxelize_range(points, config.voxelnet.grid))
     return row | {name: _seconds(work) for name, work in works.items()}
@@ -61,5 +62,6 @@ def _seconds(work: Callable[[], object]) -> float:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     sweep = np.fromfile(Path(sys.argv[1]), np.float32).reshape(-1, 4)
-    rows = {"KITTI size": measure(KITTI_DETECTOR, sweep), "small": measure(SMALL_DETECTOR, sweep)}
-    sys.stdout.write(json.dumps(rows, indent=1) + "\n")
+    for name, config in {"small": SMALL_DETECTOR, "KITTI size": KITTI_DETECTOR}.items():
+        sys.stdout.write(json.dumps({name: measure(config, sweep)}, indent=1) + "\n")
+        sys.stdout.flush()
