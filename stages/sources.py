@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
+from hvd.datasets.kitti import KittiDataset, open_kitti
 from hvd.datasets.nuscenes import NuScenesDataset, open_nuscenes
 from hvd.datasets.semantickitti import SemanticKittiDataset, open_semantickitti
 from hvd.errors import InputError
 
-AnyDataset = NuScenesDataset | SemanticKittiDataset
+AnyDataset = NuScenesDataset | SemanticKittiDataset | KittiDataset
 
 
 def open_dataset(dataset: str, root: Path, version: str | None) -> AnyDataset:
@@ -17,10 +18,16 @@ def open_dataset(dataset: str, root: Path, version: str | None) -> AnyDataset:
     Raises:
         InputError: a malformed data set, or one without samples.
     """
-    opened = open_nuscenes(root, str(version)) if dataset == "nuscenes" else open_semantickitti(root)
+    opened = _open(dataset, root, version)
     if not opened.samples:
         raise InputError(f"no samples in {dataset}", where=root)
     return opened
+
+
+def _open(dataset: str, root: Path, version: str | None) -> AnyDataset:
+    if dataset == "nuscenes":
+        return open_nuscenes(root, str(version))
+    return open_kitti(root, one_size=True) if dataset == "kitti" else open_semantickitti(root)
 
 
 def part_of(data: AnyDataset, frames: range) -> AnyDataset:

@@ -13,7 +13,7 @@ from typing import Literal
 from hvd.datasets.splits import SPLITS_FILE
 from hvd.errors import InputError
 
-Kind = Literal["nuscenes", "semkitti"]
+Kind = Literal["nuscenes", "semkitti", "kitti"]
 Part = Literal["frames", "labels"]
 
 _TABLES: dict[Part, tuple[str, ...]] = {
@@ -38,6 +38,10 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
         if next(root.glob("sequences/*/velodyne/*.bin"), None) is None:
             raise InputError("no semkitti data set", where=root, why="looked for sequences/NN/velodyne/*.bin")
         return
+    if kind == "kitti":
+        if next(root.glob("training/velodyne/*.bin"), None) is None:
+            raise InputError("no kitti data set", where=root, why="looked for training/velodyne/*.bin")
+        return
     if not version or not (root / version).is_dir():
         found = ", ".join(sorted(path.parent.name for path in root.glob("v*/sample.json"))) or "none"
         raise InputError(
@@ -56,8 +60,8 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
 def fingerprint(root: Path, kind: Kind, version: str | None, part: Part = "frames", *, contents: bool = False) -> str:
     """The SHA-256 (hex) that stands for the data set in a key.
 
-    Made of the hashes of the tables that are read, and of the sorted relative paths and sizes of the sensor files, or
-    with `contents` of their hashes too. Labels, and the tables about them, are a part of their own.
+    Made of the hashes of the tables and texts that are read, and of the sorted relative paths and sizes of the sensor
+    files, or with `contents` of their hashes too. Labels, and the tables about them, are a part of their own.
 
     Raises:
         InputError: the layout is wrong or a file can't be read.
@@ -99,12 +103,17 @@ def _tables(root: Path, kind: Kind, version: str | None, part: Part) -> list[Pat
     tables = [root / SPLITS_FILE] if part == "frames" else []
     if kind == "nuscenes":
         tables += [root / str(version) / f"{name}.json" for name in _TABLES[part]]
+    if kind == "kitti" and part == "frames":
+        tables += _walk(root / "ImageSets")
     return [path for path in tables if path.is_file()]
 
 
 def _sensor_files(root: Path, kind: Kind, version: str | None, part: Part) -> Iterable[Path]:
     if kind == "nuscenes":
         return _walk(root / "samples" if part == "frames" else root / "lidarseg" / str(version))
+    if kind == "kitti":
+        folders = ("velodyne", "calib", "image_2") if part == "frames" else ("label_2",)
+        return (path for folder in folders for path in _walk(root / "training" / folder))
     folder = "velodyne" if part == "frames" else "labels"
     sequences = sorted((root / "sequences").iterdir())
     return (path for sequence in sequences for path in _walk(sequence / folder))
@@ -119,6 +128,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _describe(root: Path, path: Path, contents: bool) -> list[str | int]:
     size, _ = state_of(path)
+    contents = contents or path.suffix == ".txt"  # KITTI's calibrations and labels: numbers of a fixed width
     return [path.relative_to(root).as_posix(), size, *([_sha256(path)] if contents else [])]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from hvd.datasets import nuscenes, semantickitti
+from hvd.datasets import kitti, nuscenes, semantickitti
 from hvd.datasets.fingerprint import Kind, check_layout
 from hvd.datasets.splits import SEMANTICKITTI_PAPER, Splits, own_splits
 from hvd.errors import InputError
@@ -51,6 +51,10 @@ def list_frames(root: Path, kind: Kind, version: str | None) -> Listing:
         cameras = sum((root / "samples" / name).is_dir() for name in nuscenes.CAMERAS)
         points = _first_sweep(root / "samples" / nuscenes.LIDAR) // (4 * nuscenes.POINT_FIELDS)
         return Listing(scenes, lambda kind: own_splits(root, kind) or nuscenes.official_splits(kind), cameras, points)
+    if kind == "kitti":
+        tokens = tuple(sorted(path.stem for path in root.glob("training/velodyne/*.bin")))
+        points = _first_sweep(root / "training" / "velodyne") // (4 * kitti.POINT_FIELDS)
+        return Listing(tokens, lambda kind: kitti.split_lists(root, tokens, kind), 1, points)
     folders = sorted(root.glob("sequences/*/velodyne"))
     scenes = tuple(folder.parent.name for folder in folders for _ in folder.glob("*.bin"))
     points = _first_sweep(folders[0]) // (4 * semantickitti.POINT_FIELDS)

@@ -13,7 +13,11 @@ from hvd.errors import InputError, UsageError
 Unit = Literal["scene", "frame"]
 Splits = dict[str, tuple[str, ...]]
 
-LABEL_UNIT: dict[str, Unit] = {"nuscenes": "scene", "semkitti": "frame"}  # what a share of labels counts
+LABEL_UNIT: dict[str, Unit] = {
+    "nuscenes": "scene",
+    "semkitti": "frame",
+    "kitti": "frame",
+}  # what a share of labels counts
 
 SPLIT_KINDS = ("paper", "parametrize")
 SPLITS_FILE = "splits.json"

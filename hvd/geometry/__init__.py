@@ -1,1 +1,1 @@
-"""Pure functions on arrays: rigid transforms, cameras, grids."""
+"""Pure functions on arrays: rigid transforms, cameras, grids, boxes."""

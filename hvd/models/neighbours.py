@@ -6,6 +6,7 @@ exceeds 2^32, as a batch of uncut sweeps does. The tables here are exact, laid o
 Letters: V voxels, U output voxels, T kernel taps. Coordinates are (V, 4) int32 rows [batch, x, y, z], distinct, >= 0.
 """
 
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -70,6 +71,64 @@ def strided_pairs(coords: Tensor, stride: Sequence[int]) -> tuple[Tensor, Pairs]
         rows[0, index, : len(inputs)] = inputs
         rows[1, index, : len(inputs)] = output[inputs]
     return coarse, Pairs(rows, counts.int())
+
+
+def overlapping_pairs(
+    coords: Tensor, shape: Sequence[int], kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
+) -> tuple[Tensor, Pairs]:
+    """Output voxels (U, 4) int32, in ascending order, and pairs of a convolution of any kernel, stride and padding.
+
+    An output voxel exists where a tap meets an input. Along each axis, tap k joins input i with the output o for which
+    o stride = i + padding - k, if there is one inside the output volume `shape`, (x, y, z).
+    """
+    if (int(coords[:, 0].max()) + 1) * math.prod(shape) >= 2**63:
+        raise ValueError(f"{int(coords[:, 0].max()) + 1} samples of {tuple(shape)} voxels: too many to number")
+    steps = (shape[1] * shape[2], shape[2], 1)
+    batch = coords[:, 0].long() * math.prod(shape)
+    axes = [
+        [_tap(coords[:, 1 + axis].long() + padding[axis] - k, stride[axis], shape[axis]) for k in range(kernel[axis])]
+        for axis in range(3)
+    ]
+    inputs, numbers = [], []
+    for taps in itertools.product(*axes):
+        inputs.append((taps[0][1] & taps[1][1] & taps[2][1]).nonzero()[:, 0])
+        number = batch + sum(output * step for (output, _), step in zip(taps, steps, strict=True))
+        numbers.append(number[inputs[-1]])
+    distinct, output = torch.unique(torch.cat(numbers), return_inverse=True)
+    counts = [len(rows) for rows in inputs]
+    rows = torch.empty((2, len(counts), len(coords)), dtype=torch.int32)
+    for index, (first, last) in enumerate(zip(inputs, output.split(counts), strict=True)):
+        rows[0, index, : len(first)] = first
+        rows[1, index, : len(last)] = last
+    return _coordinates(distinct, shape), Pairs(rows, torch.tensor(counts, dtype=torch.int32))
+
+
+def _tap(reach: Tensor, stride: int, size: int) -> tuple[Tensor, Tensor]:
+    """The output (V,) that each input meets along one axis, and whether it does (V,)."""
+    output = torch.div(reach, stride, rounding_mode="floor")
+    return output, (output * stride == reach) & (output >= 0) & (output < size)
+
+
+def _coordinates(number: Tensor, shape: Sequence[int]) -> Tensor:
+    """[batch, x, y, z] (U, 4) int32 of voxels numbered row by row through volumes of `shape`."""
+    columns = []
+    for size in reversed(shape):
+        columns.append(number % size)
+        number = torch.div(number, size, rounding_mode="floor")
+    return torch.stack([number, *reversed(columns)], dim=1).int()
+
+
+def find_rows(coords: Tensor, wanted: Tensor) -> Tensor:
+    """Rows (M,) int64 of `coords` (V, 4) that hold the voxels `wanted` (M, 4); -1 where there is none."""
+    top = coords.amax(dim=0)
+    inside = ((wanted >= 0) & (wanted <= top)).all(dim=1)
+    number, step_x, step_y = _numbers(coords)
+    step_batch = (int(top[1]) + 3) * step_x
+    steps = torch.tensor([step_batch, step_x, step_y, 1], device=coords.device)
+    asked = (wanted.long() * steps).sum(dim=1) + (step_x + step_y + 1)
+    ordered, row = number.sort()
+    place = torch.searchsorted(ordered, asked).clamp_(max=len(ordered) - 1)
+    return torch.where(inside & (ordered[place] == asked), row[place], -1)
 
 
 def _numbers(coords: Tensor) -> tuple[Tensor, int, int]:

@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 import torch
 from torch import Tensor
 
-from hvd.models.neighbours import Pairs, strided_pairs, submanifold_pairs
+from hvd.models.neighbours import Pairs, overlapping_pairs, strided_pairs, submanifold_pairs
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # deprecations inside spconv and cumm, nothing a user could act on
@@ -89,6 +89,33 @@ class DownConv(SparseConvolution):
         feature = functional.indice_conv(*_operands(self, x, pairs), len(coarse), ConvAlgo.Native)
         shape = [size // step for size, step in zip(x.spatial_shape, self.stride, strict=True)]
         return _moved(x, feature, coarse, shape)
+
+
+class StridedConv(SparseConvolution):
+    """A convolution of any kernel, stride and padding, each (x, y, z); `key` must be its own (spconv's GPU tables)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        key: str,
+        kernel: Sequence[int],
+        stride: Sequence[int],
+        padding: Sequence[int],
+    ) -> None:
+        super().__init__(
+            3, in_channels, out_channels, list(kernel), list(stride), list(padding), bias=False, indice_key=key
+        )
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        """(V, in_channels) -> (U, out_channels) at the U voxels that a tap reaches."""
+        if x.features.is_cuda:
+            return super().forward(x)
+        sizes = zip(x.spatial_shape, self.kernel_size, self.stride, self.padding, strict=True)
+        shape = [(size + 2 * padding - kernel) // stride + 1 for size, kernel, stride, padding in sizes]
+        coords, pairs = overlapping_pairs(x.indices, shape, self.kernel_size, self.stride, self.padding)
+        feature = functional.indice_conv(*_operands(self, x, pairs), len(coords), ConvAlgo.Native)
+        return _moved(x, feature, coords, shape)
 
 
 class UpConv(SparseConvolution):

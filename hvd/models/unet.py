@@ -7,7 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from hvd.models.config import UNetConfig
-from hvd.models.sparse import DownConv, SparseTensor, SubmanifoldConv, UpConv, bounding_shape, replace, sparse_tensor
+from hvd.models.sparse import (
+    DownConv,
+    SparseTensor,
+    StridedConv,
+    SubmanifoldConv,
+    UpConv,
+    bounding_shape,
+    replace,
+    sparse_tensor,
+)
 
 _LEVELS = 4
 _TOTAL_STRIDE = 2**_LEVELS
@@ -65,10 +74,12 @@ def _stage(in_channels: int, channels: int, layers: int, key: str, momentum: flo
 class ConvNorm(nn.Module):
     """Sparse convolution, batch norm, ReLU."""
 
-    def __init__(self, conv: SubmanifoldConv | DownConv | UpConv, momentum: float) -> None:
+    def __init__(
+        self, conv: SubmanifoldConv | DownConv | StridedConv | UpConv, momentum: float, eps: float = 1e-5
+    ) -> None:
         super().__init__()
         self.conv = conv
-        self.norm = nn.BatchNorm1d(conv.out_channels, momentum=momentum)
+        self.norm = nn.BatchNorm1d(conv.out_channels, eps=eps, momentum=momentum)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         x = self.conv(x)

@@ -4,7 +4,8 @@ import subprocess
 import sys
 
 LIGHT = [
-    *("hvd.geometry.se3", "hvd.geometry.camera", "hvd.geometry.grid"),
+    *(f"hvd.geometry.{name}" for name in ("se3", "camera", "grid", "boxes", "rectangles")),
+    *("hvd.datasets.kitti", "hvd.datasets.kitti_files", "hvd.metrics.detection"),
     *(f"hvd.datasets.{name}" for name in ("augment", "chunks", "fingerprint", "labels", "nuscenes", "prepared")),
     *(f"hvd.datasets.{name}" for name in ("sample", "semantickitti", "splits", "submission", "tables", "voxels")),
 ]

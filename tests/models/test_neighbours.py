@@ -1,10 +1,12 @@
 """Neighbour tables against brute force over all pairs of voxels."""
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
 
-from hvd.models.neighbours import Pairs, strided_pairs, submanifold_pairs
+from hvd.models.neighbours import Pairs, find_rows, overlapping_pairs, strided_pairs, submanifold_pairs
 from tests.models.dense import random_coords
 
 SHAPE = (7, 6, 5)
@@ -49,6 +51,49 @@ def test_strided_pairs_join_each_voxel_with_its_block(stride: tuple[int, int, in
         for i, out in _joined(pairs, tap, count):
             assert torch.equal(coords[i, 1:], coarse[out, 1:] * torch.tensor(stride) + inside)
             assert coords[i, 0] == coarse[out, 0]
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"),
+    [((3, 3, 3), (2, 2, 2), (1, 1, 0)), ((1, 1, 3), (1, 1, 2), (0, 0, 0)), ((2, 3, 4), (3, 1, 2), (0, 2, 1))],
+)
+def test_overlapping_pairs_equal_a_loop_over_outputs_and_taps(
+    kernel: tuple[int, int, int], stride: tuple[int, int, int], padding: tuple[int, int, int]
+) -> None:
+    coords = random_coords(2, SHAPE, 0.2, seed=2)
+    sizes = zip(SHAPE, kernel, stride, padding, strict=True)
+    shape = tuple((size + 2 * pad - wide) // step + 1 for size, wide, step, pad in sizes)
+    rows = {tuple(c): row for row, c in enumerate(coords.tolist())}
+    taps = list(itertools.product(*map(range, kernel)))
+    expected = {}  # output voxel -> its (tap number, input row)
+    for batch, *output in itertools.product(range(2), *map(range, shape)):
+        inputs = [
+            rows.get((batch, *(o * s - p + k for o, s, p, k in zip(output, stride, padding, tap, strict=True))))
+            for tap in taps
+        ]
+        if met := {(number, row) for number, row in enumerate(inputs) if row is not None}:
+            expected[(batch, *output)] = met
+    coarse, pairs = overlapping_pairs(coords, shape, kernel, stride, padding)
+    assert coarse.dtype == torch.int32
+    assert coarse.tolist() == [list(voxel) for voxel in sorted(expected)]
+    found = {tuple(voxel): set() for voxel in coarse.tolist()}
+    for tap, count in enumerate(pairs.counts.tolist()):
+        for i, out in zip(*pairs.rows[:, tap, :count].tolist(), strict=True):
+            found[tuple(coarse[out].tolist())].add((tap, i))
+    assert found == expected
+
+
+def test_overlapping_pairs_refuse_what_no_number_can_hold() -> None:
+    ones = (1, 1, 1)
+    with pytest.raises(ValueError, match="too many to number"):
+        overlapping_pairs(torch.zeros(1, 4, dtype=torch.int32), (2**21, 2**21, 2**21), ones, ones, (0, 0, 0))
+
+
+def test_find_rows_equals_a_dictionary() -> None:
+    coords = random_coords(2, SHAPE, 0.3, seed=3)
+    wanted = torch.cartesian_prod(*(torch.arange(-2, n + 3) for n in (2, *SHAPE)))
+    rows = {tuple(c): row for row, c in enumerate(coords.tolist())}
+    assert find_rows(coords, wanted).tolist() == [rows.get(tuple(w), -1) for w in wanted.tolist()]
 
 
 def test_one_voxel_has_no_neighbours() -> None:

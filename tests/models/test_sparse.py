@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hvd.models.sparse import ConvAlgo, DownConv, SubmanifoldConv, UpConv, bounding_shape, sparse_tensor
+from hvd.models.sparse import (
+    ConvAlgo,
+    DownConv,
+    StridedConv,
+    SubmanifoldConv,
+    UpConv,
+    bounding_shape,
+    sparse_tensor,
+)
 from tests.models.dense import at, random_coords, to_dense
 
 SAMPLES, SHAPE = 2, (8, 6, 4)
@@ -71,6 +79,52 @@ def test_strided_equals_dense(coords: Tensor, stride: tuple[int, int, int]) -> N
         return conv(sparse_tensor(feature, coords, SAMPLES, SHAPE)).features
 
     _assert_same(_both_ways(conv, sparse, feature), _both_ways(conv, dense, feature))
+
+
+OVERLAPPING = [
+    ((3, 3, 3), (2, 2, 2), (1, 1, 1)),  # SECOND's
+    ((3, 3, 3), (2, 2, 2), (1, 1, 0)),
+    ((1, 1, 3), (1, 1, 2), (0, 0, 0)),
+    ((2, 3, 4), (3, 1, 2), (0, 2, 1)),
+]
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), OVERLAPPING)
+def test_overlapping_equals_dense(
+    coords: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int], padding: tuple[int, int, int]
+) -> None:
+    torch.manual_seed(5)
+    conv, feature = StridedConv(5, 7, "k", kernel, stride, padding), torch.randn(len(coords), 5)
+    reached = conv(sparse_tensor(feature, coords, SAMPLES, SHAPE))
+
+    def dense(feature: Tensor) -> Tensor:
+        inputs = to_dense(feature, coords, SAMPLES, SHAPE)
+        volume = F.conv3d(inputs, _dense_weight(conv), stride=stride, padding=padding)
+        assert tuple(reached.spatial_shape) == volume.shape[2:]
+        elsewhere = 1 - to_dense(torch.ones(len(reached.indices), 1), reached.indices, SAMPLES, reached.spatial_shape)
+        assert not (volume * elsewhere).any()
+        return at(volume, reached.indices)
+
+    def sparse(feature: Tensor) -> Tensor:
+        return conv(sparse_tensor(feature, coords, SAMPLES, SHAPE)).features
+
+    _assert_same(_both_ways(conv, sparse, feature), _both_ways(conv, dense, feature))
+
+
+@pytest.mark.parametrize(("kernel", "stride", "padding"), OVERLAPPING)
+def test_overlapping_reaches_the_voxels_that_spconv_does(
+    coords: Tensor, kernel: tuple[int, int, int], stride: tuple[int, int, int], padding: tuple[int, int, int]
+) -> None:
+    torch.manual_seed(6)
+    conv = StridedConv(4, 4, "k", kernel, stride, padding)
+    x = sparse_tensor(torch.randn(len(coords), 4), coords, SAMPLES, SHAPE)
+    ours = conv(x)
+    conv.algo = ConvAlgo.Native
+    theirs = super(StridedConv, conv).forward(sparse_tensor(x.features, coords, SAMPLES, SHAPE))
+    assert ours.spatial_shape == theirs.spatial_shape
+    assert {tuple(c) for c in ours.indices.tolist()} == {tuple(c) for c in theirs.indices.tolist()}
+    one, other = (to_dense(y.features, y.indices, SAMPLES, tuple(y.spatial_shape)) for y in (ours, theirs))
+    torch.testing.assert_close(one, other, **TOLERANCE)
 
 
 def test_inverse_equals_dense_transpose_on_the_original_voxels(coords: Tensor) -> None:

@@ -1,0 +1,245 @@
+"""KITTI's object benchmark: single sweeps, the left colour camera and boxes. N points, M boxes.
+
+The frame ids of `training/` are the tokens and, as there are no scenes, the scenes: splits list them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from hvd.datasets.fingerprint import check_layout
+from hvd.datasets.kitti_files import Calibration, Objects, read_calibration, read_labels
+from hvd.datasets.sample import CameraView, Sample, read_records, read_rgb
+from hvd.datasets.splits import Splits, own_splits, present
+from hvd.errors import InputError
+from hvd.geometry.boxes import image_boxes, observation_angle, rect_from_lidar_boxes
+from hvd.geometry.camera import project
+from hvd.geometry.se3 import inverse
+
+POINT_FIELDS = 4  # x, y, z, reflectance 0..1
+CAMERA = "image_2"
+CLASSES = ("Car", "Pedestrian", "Cyclist")
+"""What the benchmark scores."""
+
+
+@dataclass(frozen=True)
+class KittiDataset:
+    """An opened KITTI folder.
+
+    Attributes:
+        image_points_only: leave out points that the image doesn't show, as the benchmark's labels do: boxes outside of
+            it were not annotated.
+    """
+
+    root: Path
+    samples: tuple[Sample, ...]
+    image_points_only: bool = False
+    name: str = "kitti"
+    classes: tuple[str, ...] = CLASSES
+
+    def read_points(self, sample: Sample) -> NDArray[np.float32]:
+        """Points (N, 4): x, y, z in metres, LiDAR frame, and reflectance as recorded.
+
+        Raises:
+            InputError: missing, or its size is no multiple of the record's 16 bytes.
+        """
+        points = read_records(sample.points_path, POINT_FIELDS)
+        return points[shown(points, sample.cameras[0])] if self.image_points_only else points
+
+    def read_image(self, view: CameraView) -> NDArray[np.uint8]:
+        """The image (H, W, 3), RGB, cut at the right and at the bottom to the view's size.
+
+        Raises:
+            InputError: missing, truncated, not in colour, or smaller than the view.
+        """
+        width, height = image_size(view.path)
+        if width < view.width or height < view.height:
+            raise InputError("wrong image", where=view.path, why=f"{width}x{height}, not {view.width}x{view.height}")
+        return read_rgb(replace(view, width=width, height=height))[: view.height, : view.width]
+
+    def read_calibration(self, sample: Sample) -> Calibration:
+        """How the sensors of a sample lie to each other.
+
+        Raises:
+            InputError: the file is missing or malformed.
+        """
+        return read_calibration(_calibration_path(self.root, sample.token))
+
+    def read_objects(self, sample: Sample) -> Objects:
+        """The labelled objects of a sample, DontCare areas among them.
+
+        Raises:
+            InputError: no labels, or a malformed file.
+        """
+        if sample.labels_path is None:
+            raise InputError("no labels for sample", where=sample.token, hint="choose a split that has labels")
+        return read_labels(sample.labels_path)
+
+    def read_labels(self, sample: Sample, num_points: int) -> NDArray[np.uint16]:
+        """Labels of points: this data set has boxes only.
+
+        Raises:
+            InputError: always.
+        """
+        raise InputError("kitti labels boxes, not points", where=sample.token, hint="use semkitti for segmentation")
+
+    def splits(self, kind: str) -> Splits:
+        """Frames by split, those present: see `split_lists`.
+
+        Raises:
+            InputError: a malformed splits.json, or a list that can't be read.
+        """
+        frames = [sample.scene for sample in self.samples]
+        return present(split_lists(self.root, frames, kind), set(frames))
+
+
+def open_kitti(root: Path, *, image_points_only: bool = False, one_size: bool = False) -> KittiDataset:
+    """Open a folder that holds training/velodyne, calib, image_2 and perhaps label_2.
+
+    Calibrations and the sizes of images are read now, points, images and labels later.
+
+    Args:
+        root: the folder above training.
+        image_points_only: as in `KittiDataset`.
+        one_size: cut all images to the smallest width and height among them (KITTI's differ by up to 18 columns and 6
+            rows), so that they fit in one array; pixel coordinates stay what they are.
+
+    Raises:
+        InputError: there is no such folder, or a calibration or an image is missing or malformed.
+    """
+    check_layout(root, "kitti", None)
+    tokens = sorted(path.stem for path in (root / "training" / "velodyne").glob("*.bin"))
+    has_labels = (root / "training" / "label_2").is_dir()
+    samples = tuple(_sample(root, token, has_labels) for token in tokens)
+    return KittiDataset(root, _cut(samples) if one_size else samples, image_points_only)
+
+
+def _sample(root: Path, token: str, has_labels: bool) -> Sample:
+    folder = root / "training"
+    calibration = read_calibration(_calibration_path(root, token))
+    path = folder / CAMERA / f"{token}.png"
+    width, height = image_size(path)
+    view = CameraView(
+        name=CAMERA,
+        path=path,
+        width=width,
+        height=height,
+        intrinsics=calibration.intrinsics,
+        camera_from_lidar=calibration.camera_from_lidar,
+        ego_from_camera=inverse(calibration.camera_from_lidar),  # the LiDAR stands for the vehicle
+    )
+    return Sample(
+        token=token,
+        scene=token,
+        points_path=folder / "velodyne" / f"{token}.bin",
+        labels_path=folder / "label_2" / f"{token}.txt" if has_labels else None,
+        cameras=(view,),
+    )
+
+
+def _calibration_path(root: Path, token: str) -> Path:
+    return root / "training" / "calib" / f"{token}.txt"
+
+
+def _cut(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """Samples whose views all have the smallest width and height."""
+    width = min(sample.cameras[0].width for sample in samples)
+    height = min(sample.cameras[0].height for sample in samples)
+    return tuple(
+        replace(sample, cameras=(replace(sample.cameras[0], width=width, height=height),)) for sample in samples
+    )
+
+
+def image_size(path: Path) -> tuple[int, int]:
+    """(width, height) in pixels of a PNG, from its header.
+
+    Raises:
+        InputError: missing, or no PNG.
+    """
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            return image.size
+    except UnidentifiedImageError:
+        raise InputError("no PNG image", where=path) from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(
+            "cannot read the image", where=path, why=getattr(error, "strerror", None) or str(error)
+        ) from None
+
+
+def shown(points: NDArray[np.float32], view: CameraView) -> NDArray[np.bool_]:
+    """Which points (N, 3 or more) lie in front of the camera and project into the image: 0 <= u < width and so on."""
+    uv, depth = project(points[:, :3], view.camera_from_lidar, view.intrinsics)
+    inside: NDArray[np.bool_] = (uv >= 0).all(axis=1) & (uv < [view.width, view.height]).all(axis=1)
+    return inside & (depth > 0)
+
+
+def split_lists(root: Path, frames: Sequence[str], kind: str) -> Splits:
+    """Frames by split; those of a list need not be present.
+
+    The folder's own splits.json, for a kind of splits; or else the lists of its ImageSets (train, val, test); or else
+    frames of even number train and those of odd number are scored. The last is a rule for folders that come without
+    lists: KITTI numbers its frames at random, so both halves see the same drives and figures come out too high.
+
+    Raises:
+        InputError: a malformed splits.json, or a list that can't be read.
+    """
+    return own_splits(root, kind) or _image_sets(root) or even_odd(frames)
+
+
+def even_odd(frames: Sequence[str]) -> Splits:
+    """Frames of even number to train on, frames of odd number to score; a name that is no number counts as odd."""
+    even = {name for name in frames if name.isdecimal() and int(name) % 2 == 0}
+    return {"train": tuple(n for n in frames if n in even), "val": tuple(n for n in frames if n not in even)}
+
+
+def _image_sets(root: Path) -> Splits | None:
+    """The lists of ImageSets, or None if there is neither train.txt nor val.txt."""
+    folder = root / "ImageSets"
+    if not (folder / "train.txt").is_file() and not (folder / "val.txt").is_file():
+        return None
+    paths = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
+    return {split: tuple(_words(path)) if path.is_file() else () for split, path in paths.items()}
+
+
+def _words(path: Path) -> Iterable[str]:
+    try:
+        return path.read_text(encoding="utf8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError("cannot read", where=path, why=str(error)) from None
+
+
+def detected_objects(
+    boxes_lidar: NDArray[np.floating[Any]],
+    types: Sequence[str],
+    scores: NDArray[np.floating[Any]],
+    calibration: Calibration,
+    width: int,
+    height: int,
+) -> Objects:
+    """Detections as the benchmark wants them; what the image doesn't show is left out, as no label covers it.
+
+    Args:
+        boxes_lidar: (M, 7), see `hvd.geometry.boxes`.
+        types: (M,) class names.
+        scores: (M,) higher is surer.
+        calibration: of the frame.
+        width, height: of its image in pixels.
+    """
+    rect = rect_from_lidar_boxes(boxes_lidar, calibration.rect_from_lidar)
+    box2d = image_boxes(rect, calibration.image_from_rect, width, height)
+    objects = Objects(
+        types=tuple(types),
+        truncation=np.full(len(rect), -1.0),
+        occlusion=np.full(len(rect), -1),
+        alpha=observation_angle(rect),
+        box2d=box2d,
+        box3d=rect,
+        score=np.asarray(scores, np.float64),
+    )
+    return objects.take((box2d[:, 2] > box2d[:, 0]) & (box2d[:, 3] > box2d[:, 1]))

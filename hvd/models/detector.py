@@ -1,0 +1,41 @@
+"""The whole detector: sparse encoder, bird's-eye-view network, centre head."""
+
+import torch
+from torch import Tensor, nn
+
+from hvd.losses.detection import CentreTargets, box_loss, heat_loss
+from hvd.models.bev_backbone import BevBackbone
+from hvd.models.centre_head import CentreHead, CentreMaps, Detections, find_boxes
+from hvd.models.detector_config import DecodeConfig, DetectionLossConfig, DetectorConfig
+from hvd.models.voxelnet import VoxelNet
+
+
+class CentreDetector(nn.Module):
+    """Maps of a batch of voxelised sweeps; `backbone` is what pre-training gives."""
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = VoxelNet(config.voxelnet)
+        self.neck = BevBackbone(config.bev, config.voxelnet.bev_channels)
+        self.head = CentreHead(config.head, self.neck.out_channels)
+
+    def forward(self, feature: Tensor, coords: Tensor, batch_size: int) -> CentreMaps:
+        """Voxels as VoxelNet.encode takes them -> maps over `config.grid`."""
+        maps: CentreMaps = self.head(self.neck(self.backbone.encode(feature, coords, batch_size).bev()))
+        return maps
+
+    @torch.no_grad()
+    def detect(self, feature: Tensor, coords: Tensor, batch_size: int, config: DecodeConfig) -> list[Detections]:
+        """The boxes of each sample, best first. Call it in eval mode."""
+        return find_boxes(self(feature, coords, batch_size), self.config.grid, config)
+
+
+def detection_loss(
+    maps: CentreMaps, targets: CentreTargets, config: DetectionLossConfig
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The weighted loss, and its terms."""
+    heat = heat_loss(maps.heat, targets.heat)
+    box = box_loss(maps.code, targets.cell, targets.code)
+    loss = heat + config.box_weight * box
+    return loss, {"loss": loss, "heat": heat, "box": box}
