@@ -46,8 +46,9 @@ UNWINDING = """
 import sys, time
 import hvd.cli.inspect as inspect
 def status(*_):
-    print("ready", flush=True)
-    try: time.sleep(60)
+    try:
+        print("ready", flush=True)
+        time.sleep(60)
     finally:
         print("unwinding", flush=True)
         time.sleep(60)
