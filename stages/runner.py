@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cache.artifact import Artifact
 from cache.difference import difference
@@ -20,15 +20,16 @@ from cache.key import key_of
 from cache.store import Store
 from cache.work import Work
 from hvd import log
-from hvd.datasets.listing import Listing, list_frames
 from hvd.errors import InputError, ResourceError, UsageError
 from hvd.pool import worker_pool
-from hvd.world.config import WorldConfig
-from stages.costs import Cost, cost, planned_listing
 from stages.graph import Data, Step, Stored, in_order, most_awaited_first
 from stages.inputs import WORLD_ORIGIN, Inputs
 from stages.intact import require_intact
 from stages.provenance import provenance
+
+if TYPE_CHECKING:
+    from hvd.datasets.listing import Listing
+    from stages.costs import Cost
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")  # torch has no type for all of them
 
@@ -83,7 +84,7 @@ class Status:
     state: str
     key: str | None
     reason: str
-    cost: Cost  # of what would run
+    cost: "Cost"  # of what would run
 
     def as_dict(self) -> dict[str, Any]:
         """For `--dry-run --json`."""
@@ -141,6 +142,8 @@ class Runner:
 
     def status(self, targets: tuple[Step, ...]) -> list[Status]:
         """What running `targets` would do, step by step, without doing it."""
+        from stages.costs import Cost, cost  # with the readers behind it: a run that finds everything needs none
+
         listing_of = cache(self._listing)  # many steps read one data set
 
         def config_of(node: Stored) -> dict[str, Any]:
@@ -165,7 +168,11 @@ class Runner:
             return "hit", key, ""
         return "locked" if self.store.owner(step.stage.name, key) else "run", key, self._why(step)
 
-    def _listing(self, data: Data) -> Listing:
+    def _listing(self, data: Data) -> "Listing":
+        from hvd.datasets.listing import list_frames
+        from hvd.world.config import WorldConfig
+        from stages.costs import planned_listing
+
         if isinstance(data.world, Step) and data.world not in self.done:
             assert isinstance(data.world.config, WorldConfig), data.world
             return planned_listing(data.world.config)
