@@ -107,7 +107,7 @@ class Store:
                     raise translate(error, work.folder, needs_bytes or work.expected_bytes) from error
                 raise
             finally:
-                if work.artifact is not None:
+                if work.artifact is not None or work.drop_if_empty():
                     held.delete_file_on_release()
 
     def owner(self, stage: str, key: str) -> Owner | None:

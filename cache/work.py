@@ -58,6 +58,13 @@ class Work:
             disk.remove(self._home)
         self.prepare()
 
+    def drop_if_empty(self) -> bool:
+        """Whether nothing was begun: then its folders go, and no work is left that could go on."""
+        empty = not any(any(folder.iterdir()) for folder in (self.folder, self.scratch) if folder.is_dir())
+        if empty:
+            disk.remove(self._home)
+        return empty
+
     def publish(self, key_inputs: dict[str, Any], parents: list[dict[str, str]], details: dict[str, Any]) -> Artifact:
         """Make `folder` the artifact, in one step; `folder` and `scratch` are gone afterwards.
 

@@ -233,6 +233,7 @@ def smoke() -> Recipe:
         ),
         probe=Finetunes(nuscenes=base.probe.nuscenes.with_(**few), semkitti=base.probe.semkitti.with_(**few)),
         table=TableRecipe(seeds=(0,)),
+        study=StudyRecipe(seeds=1, few_seeds=1, steps=(("1%", 2), ("5%", 2), ("10%", 2), ("100%", 2))),
     )
 
 

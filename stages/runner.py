@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from cache.artifact import Artifact
 from cache.difference import difference
 from cache.key import key_of
+from cache.lock import Owner
 from cache.store import Store
 from cache.work import Work
 from hvd import log
@@ -292,7 +293,12 @@ class Runner:
     def _compute(self, step: Step, key: str, key_inputs: dict[str, Any], replaces: Artifact | None = None) -> Outcome:
         start = time.monotonic()
         resolved = {name: self.inputs.resolve(node) for name, node in step.inputs}
-        with self.store.claim(step.stage.name, key, wait=self.runtime.wait, replaces=replaces) as work:
+
+        def waiting(owner: Owner) -> None:
+            log.info(f"{step.stage.name} {key[:8]}: waiting for process {owner.pid} on {owner.host}")
+
+        claim = self.store.claim(step.stage.name, key, self.runtime.wait, replaces=replaces, on_wait=waiting)
+        with claim as work:
             if work.artifact:
                 return Outcome(work.artifact, "hit", time.monotonic() - start)
             for item in resolved.values():

@@ -30,7 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def status(
     check: Annotated[
-        bool, typer.Option("--check", help="End with 7 if code changed since an artifact, or one is damaged.")
+        bool,
+        typer.Option("--check", help="End with 7 if code changed since an artifact, or one lacks files or bytes."),
     ] = False,
     store: StorePath = DEFAULT_STORE,
     json_: Json = False,
@@ -40,6 +41,8 @@ def status(
 
     opened = Store(store)
     damaged = [{"path": str(item.path), "why": str(item.error)} for item in opened.damaged()]
+    if check:
+        damaged += [{"path": str(i.path), "why": problems[0]} for i in opened.artifacts() if (problems := i.verify())]
     unfinished = list(_unfinished(opened))
     stages = [_summary(list(found)) for _, found in groupby(_by_stage(opened), lambda item: item.stage)]
     if json_:
@@ -299,12 +302,16 @@ def verify(
     json_: Json = False,
 ) -> None:
     """Check that artifacts hold what was written; exit code 4 if one does not."""
+    from cache.errors import Corrupt
     from cache.store import Store
 
     opened = Store(store)
-    items = opened.artifacts() if key is None else [opened.resolve(key)]
+    hint = "it can't be repaired; remove: hvd gc --damaged --yes, then run the command that made it"
+    try:
+        items = opened.artifacts() if key is None else [opened.resolve(key)]
+    except Corrupt as error:
+        raise CorruptError(str(error), hint=hint) from None
     problems = [str(item.error) for item in opened.damaged()] if key is None else []
-    hint = "remove: hvd gc --damaged --yes, then run the command that made it"
     repaired = []
     for item in log.track(items, "verify"):
         found = item.verify(full)

@@ -204,7 +204,7 @@ def say(outcome: Any) -> None:
     log.info(f"{artifact.stage} {artifact.key[:8]}: {done}, {artifact.path}")
     for name, value in artifact.details["metrics"].items():
         if artifact.stage in ("eval", "finetune", "pretrain"):
-            log.info(f"  {name}: {value}")
+            log.info(f"  {name}{' (%)' if name in ('miou', 'by_range') else ''}: {value}")
 
 
 def show_plan(common: Common, rows: Sequence["Status"]) -> None:

@@ -86,13 +86,29 @@ def test_status_check_fails_when_something_is_not_current(store: Store) -> None:
     assert code(result) == 7 and "1 damaged" in str(result.exception)
 
 
+def test_status_check_looks_at_files(store: Store, chain: list[Artifact]) -> None:
+    lost = next(path for path in chain[0].path.iterdir() if path.name not in ("manifest.json", "files.json"))
+    lost.unlink()
+    assert code(run(store, "status")) == 0
+    assert code(run(store, "status", "--check")) == 7
+    assert str(lost) in run(store, "status", "--check").stdout
+    manifest = chain[1].path / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes()[:-40])
+    refused = run(store, "verify", chain[1].key)
+    assert code(refused) == 4 and "can't be repaired" in str(refused.exception)
+
+
 def test_status_shows_damaged_and_unfinished(store: Store, chain: list[Artifact]) -> None:
     manifest = chain[1].path / "manifest.json"
     manifest.write_bytes(manifest.read_bytes()[:-40])
-    with store.claim("eval", "e" * 64):  # nothing is published
+    with store.claim("eval", "d" * 64):
+        pass  # nothing was begun: nothing is left
+    with store.claim("eval", "e" * 64) as work:  # nothing is published
+        (work.folder / "begun").touch()
         during = run_json(store, "status")["unfinished"]
     assert during[0]["stage"] == "eval" and during[0]["state"].startswith("process ")
     after = run_json(store, "status")
+    assert [item["key"] for item in after["unfinished"]] == ["e" * 64]
     assert after["unfinished"][0]["state"].startswith("left by")
     assert str(manifest) in after["damaged"][0]["why"]
     assert f"damaged: bad manifest: {manifest}" in run(store, "status").stdout
