@@ -11,7 +11,7 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from hvd.config import Config, Tree, merge, parse, parse_set, read_toml
-from hvd.datasets.augment import ImageAugmentation, PointAugmentation
+from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.errors import UsageError
 from hvd.models.config import PAPER_BEV_HEAD, PAPER_UNET, SMALL_BEV_HEAD, SMALL_UNET
 from hvd.models.teacher_config import PAPER_DEPTH_NET, SMALL_DEPTH_NET, DepthBins, TeacherConfig

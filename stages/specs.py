@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hvd.config import Config
-from hvd.datasets.augment import ImageAugmentation, PointAugmentation
+from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.models.config import BevHeadConfig, UNetConfig
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
 

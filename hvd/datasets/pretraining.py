@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvd.datasets import augment
+from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.prepared import Arrays, Frame, Frames
 from hvd.datasets.voxels import Voxels, collate, voxelize
 from hvd.errors import InputError
@@ -62,8 +63,8 @@ class PretrainOptions:
     range_m: float
     z_min_m: float
     z_max_m: float
-    points: augment.PointAugmentation
-    images: augment.ImageAugmentation | None
+    points: PointAugmentation
+    images: ImageAugmentation | None
     seed: int
     occlusion_filter: bool = False
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hvd.datasets import augment
+from hvd.datasets.augment_config import PointAugmentation
 from hvd.datasets.labels import IGNORED, LabelMap
 from hvd.datasets.prepared import Frames, Labels
 from hvd.datasets.voxels import collate, voxelize
@@ -58,7 +59,7 @@ class SegmentationData:
     def batch(
         self,
         indices: Sequence[int],
-        augmentation: augment.PointAugmentation | None = None,
+        augmentation: PointAugmentation | None = None,
         seed: tuple[int, int] = (0, 0),
     ) -> VoxelBatch:
         """The voxels of frames `indices`, augmented as `seed` = (seed, draw) decides."""

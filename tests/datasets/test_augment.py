@@ -7,16 +7,8 @@ import numpy as np
 import pytest
 
 from hvd.config import parse
-from hvd.datasets.augment import (
-    ImageAugmentation,
-    PointAugmentation,
-    draw_image_matrix,
-    draw_point_matrix,
-    drop_cuboid,
-    resize_only,
-    warp_image,
-    warp_labels,
-)
+from hvd.datasets.augment import draw_image_matrix, draw_point_matrix, drop_cuboid, resize_only, warp_image, warp_labels
+from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.nuscenes import open_nuscenes
 from hvd.errors import UsageError
 from hvd.geometry.camera import Pairs, crop, flip, resize, warp

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from hvd.datasets.augment import ImageAugmentation, PointAugmentation
+from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.prepared import write_arrays, write_frames
 from hvd.datasets.pretraining import PretrainData, PretrainOptions
 from hvd.geometry.camera import lift

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from hvd.datasets.augment import PointAugmentation, draw_point_matrix
+from hvd.datasets.augment import draw_point_matrix
+from hvd.datasets.augment_config import PointAugmentation
 from hvd.geometry.boxes import (
     corners,
     corners_rect,

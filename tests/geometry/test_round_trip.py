@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from hvd.datasets.augment import ImageAugmentation, PointAugmentation, draw_image_matrix, draw_point_matrix, resize_only
+from hvd.datasets.augment import draw_image_matrix, draw_point_matrix, resize_only
+from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.geometry.camera import Pairs, flip, lift, pair_points, rays, warp
 from hvd.geometry.grid import GridSpec
 from hvd.geometry.se3 import inverse, transform
