@@ -4,14 +4,12 @@ The unit of every statistic is the pre-training seed: seed i of fine-tuning take
 label offset i.
 """
 
-import hashlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from cache.key import digest_of_file
+from cache.key import digest_of_file, key_of
 from stages import plans
 from stages.graph import Data, File, Node, Step, Stored
 from stages.plans import Source
@@ -125,7 +123,8 @@ def plan_digest(step: Step) -> str:
     It says what was planned, before anything is run and in whatever store; a key says what went in, byte for byte.
     """
     inputs = {name: _digest(node) for name, node in step.inputs}
-    return _hash([step.stage.name, step.stage.version, step.config.resolved(), inputs])
+    stage = step.stage
+    return key_of({"stage": stage.name, "version": stage.version, "config": step.config.resolved(), "inputs": inputs})
 
 
 def _digest(node: Node) -> str:
@@ -134,12 +133,8 @@ def _digest(node: Node) -> str:
             return plan_digest(node)
         case Data():
             origin = plan_digest(node.world) if node.world else str(node.root)
-            return _hash([node.dataset, node.version, node.part, origin])
+            return key_of({"data": node.dataset, "version": node.version, "part": node.part, "origin": origin})
         case File():
             return digest_of_file(node.path)
         case Stored():
             return node.key
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
