@@ -22,6 +22,7 @@ reproduce: $(READY) ## the main job on the built-in world, ending in the table
 
 table: $(READY) ## baselines, label fractions, seeds: hours; goes on from docs/results
 	$(HVD) table --recipe mini
+	$(HVD) report --out docs/results/report.md
 
 test: $(READY) ## all tests, on the CPU
 	OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -q -n 2 --dist loadfile

@@ -1,9 +1,13 @@
-"""The study's results as one self-contained HTML page: every value as a dot, label-fraction curves, classes, ranges."""
+"""The study's results as one self-contained HTML page, or as Markdown with its pictures beside it.
+
+Every value as a dot, label-fraction curves, classes, ranges, and which artifact each value comes from.
+"""
 
 import base64
 import html
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +35,24 @@ def page(cells: Cells, about: Mapping[str, Any]) -> str:
     parts = [_html_of(markdown(cells, about))]
     for title, figure in figures(cells, values):
         parts += [f"<h2>{html.escape(title)}</h2>", _image(figure, title)]
-    parts += ["<h2>Where each value comes from</h2>", _provenance(cells)]
+    parts += ["<h2>Where each value comes from</h2>", _provenance_table(cells)]
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>hvd: results</title><style>{_STYLE}</style>'
         f"<body>{''.join(parts)}</body></html>\n"
     )
+
+
+def write_markdown(out: Path, cells: Cells, about: Mapping[str, Any]) -> None:
+    """Write the page as Markdown, and its figures as `<name of the page>-1.png` and so on."""
+    lines = [markdown(cells, about)]
+    for number, (title, figure) in enumerate(figures(cells, by_cell(cells)), 1):
+        picture = out.with_name(f"{out.stem}-{number}.png")
+        picture.write_bytes(png(figure))
+        lines += [f"## {title}", "", f"![{title}]({picture.name})", ""]
+    lines += ["## Where each value comes from", "", "| row | column | seed | mIoU | artifact | protocol |"]
+    lines += ["|---|---|--:|--:|---|---|"]
+    lines += ["| " + " | ".join(map(str, _provenance(cell))) + " |" for cell in cells]
+    out.write_text("\n".join(lines) + "\n", encoding="utf8")
 
 
 def figures(cells: Cells, values: Values) -> "list[tuple[str, Figure]]":
@@ -130,13 +147,13 @@ def _image(figure: "Figure", title: str) -> str:
     return f'<img alt="{html.escape(title)}" src="data:image/png;base64,{base64.b64encode(png(figure)).decode()}">'
 
 
-def _provenance(cells: Cells) -> str:
-    rows = [
-        f"<tr><td>{html.escape(c['row'])}<td>{html.escape(c['column'])}<td>{c['seed']}<td>{c['miou']:.2f}"
-        f"<td><code>{html.escape(c['key'][:16])}</code><td>{html.escape(c['protocol'])}"
-        for c in cells
-    ]
+def _provenance_table(cells: Cells) -> str:
+    rows = ["<tr><td>" + "<td>".join(html.escape(str(text)) for text in _provenance(cell)) for cell in cells]
     return "<table><tr><th>row<th>column<th>seed<th>mIoU<th>artifact<th>protocol" + "".join(rows) + "</table>"
+
+
+def _provenance(cell: Mapping[str, Any]) -> tuple[object, ...]:
+    return cell["row"], cell["column"], cell["seed"], f"{cell['miou']:.2f}", cell["key"][:16], cell["protocol"]
 
 
 def _html_of(text: str) -> str:

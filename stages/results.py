@@ -9,11 +9,13 @@ from hvd.errors import InputError
 from hvd.metrics.statistics import Interval, interval, paired
 from stages.runner import Outcome
 from stages.study import COLUMNS, IPV, RANDOM, ROWS, Cell
+from stages.tuning import Trial
 
-FILE = "table.json"
+FILE, TRIALS_FILE = "table.json", "tuning.json"
 SCHEMA = 1
 
 _FIELDS = {"row", "column", "seed", "miou", "by_range", "per_class", "protocol", "plan", "key"}
+_TRIAL_FIELDS = {"row", "column", "rate", "miou", "plan", "key"}
 
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # row -> column -> seed -> mIoU in percent
 
@@ -24,16 +26,29 @@ def load(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is none of ours.
     """
-    path = folder / FILE
+    return _read(folder / FILE, "cells", _FIELDS)
+
+
+def load_trials(folder: Path) -> list[dict[str, Any]]:
+    """The trials of learning rates that an earlier run wrote.
+
+    Raises:
+        InputError: the file is none of ours.
+    """
+    trials: list[dict[str, Any]] = _read(folder / TRIALS_FILE, "trials", _TRIAL_FIELDS)["trials"]
+    return trials
+
+
+def _read(path: Path, name: str, fields: set[str]) -> dict[str, Any]:
     if not path.is_file():
-        return {"cells": []}
+        return {name: []}
     try:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']}, expected {SCHEMA}")
-        lacking = [cell for cell in document["cells"] if not cell.keys() >= _FIELDS]
+        lacking = [item for item in document[name] if not item.keys() >= fields]
         if lacking:
-            raise ValueError("a cell lacks " + ", ".join(sorted(_FIELDS - lacking[0].keys())))
+            raise ValueError(f"one of the {name} lacks " + ", ".join(sorted(fields - lacking[0].keys())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError("cannot read the results", where=path, why=str(error), hint="name another folder") from None
     return document
@@ -44,6 +59,13 @@ def write(folder: Path, cells: Iterable[Mapping[str, Any]], about: Mapping[str, 
     ordered = sorted(cells, key=_place)
     _replace(folder / FILE, json.dumps({"schema": SCHEMA, **about, "cells": ordered}, indent=1) + "\n")
     _replace(folder / "table.md", markdown(ordered, about))
+
+
+def write_trials(folder: Path, trials: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
+    """Write tuning.json and tuning.md; each appears whole."""
+    ordered = sorted(trials, key=lambda trial: (*_place({**trial, "seed": 0}), trial["rate"]))
+    _replace(folder / TRIALS_FILE, json.dumps({"schema": SCHEMA, **about, "trials": ordered}, indent=1) + "\n")
+    _replace(folder / "tuning.md", _trials_markdown(ordered, about))
 
 
 def _place(cell: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -76,6 +98,13 @@ def record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def record_trial(trial: Trial, outcome: Outcome) -> dict[str, Any]:
+    """What is kept of a trial of a learning rate."""
+    found = outcome.artifact
+    named = {"row": trial.row, "column": trial.column, "rate": trial.rate}
+    return {**named, "miou": found.details["metrics"]["miou"], "plan": trial.plan, "key": found.key}
+
+
 def by_cell(cells: Iterable[Mapping[str, Any]]) -> Values:
     """mIoU by row, column and seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
@@ -102,6 +131,30 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
         rows = [row for row in values if row != reference]
         lines += _table(f"minus {reference}", columns, {row: _differences(values, row, reference) for row in rows})
     return "\n".join(lines) + "\n"
+
+
+def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+    """Every trial's value by row and column, the best one's rate in bold."""
+    found: dict[str, dict[str, dict[float, float]]] = {}
+    for trial in trials:
+        found.setdefault(trial["row"], {}).setdefault(trial["column"], {})[trial["rate"]] = trial["miou"]
+    columns = [c.name for c in COLUMNS if any(c.name in cells for cells in found.values())]
+    lines = [
+        "# Learning rates of the table, chosen on held-out training scenes",
+        "",
+        f"Made by `{about['command']}` on {about['machine']}. Every row and column gets the same trials: the rates",
+        "of fine-tuning times each factor, with the student of pre-training seed 0, trained and scored on the two",
+        "parts of the training scenes (`parametrize`). Factor: mIoU in percent; the table takes the one in bold.",
+        "",
+        *_table("factor: mIoU", columns, {row: {c: _best(cells[c]) for c in cells} for row, cells in found.items()}),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _best(found: Mapping[float, float]) -> str:
+    top = max(found.values())
+    shown = {rate: f"{rate:g}: {value:.1f}" for rate, value in found.items()}
+    return ", ".join(f"**{text}**" if found[rate] == top else text for rate, text in shown.items())
 
 
 def _table(title: str, columns: list[str], rows: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -28,8 +28,8 @@ class Stage:
     parallel: bool = False  # brings its own worker pool: `reproduce` runs it alone
 
 
-WORLD = Stage("world", 2, "stages.world", parallel=True)
-FRAMES = Stage("frames", 1, "stages.prep_frames", parallel=True)
+WORLD = Stage("world", 3, "stages.world", parallel=True)
+FRAMES = Stage("frames", 2, "stages.prep_frames", parallel=True)
 LABELS = Stage("labels", 1, "stages.prep_labels", parallel=True)
 IMAGES = Stage("images", 1, "stages.prep_images", parallel=True)
 SUPERPIXELS = Stage("superpixels", 1, "stages.prep_superpixels", parallel=True)

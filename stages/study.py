@@ -16,6 +16,8 @@ from stages.plans import Source
 from stages.recipes import Recipe
 from stages.specs import DatasetName, FinetuneConfig, PretrainConfig
 
+Rates = Mapping[tuple[str, str], float]  # times the recipe's learning rates, by row and column
+
 RANDOM, IPV, HVDISTILL = "random init", "IPV", "IPV + BEV"
 
 
@@ -88,32 +90,46 @@ class Cell:
     plan: str  # what stands for `step` with everything below it, in whatever store
 
 
-def cells(recipe: Recipe, nuscenes: Source, semkitti: Source) -> Iterator[Cell]:
-    """All cells, seed by seed: whoever stops after a seed has the whole table for fewer seeds."""
+def cells(recipe: Recipe, nuscenes: Source, semkitti: Source, rates: Rates) -> Iterator[Cell]:
+    """All cells, seed by seed: whoever stops after a seed has the whole table for fewer seeds.
+
+    Args:
+        recipe, nuscenes, semkitti: what is run, on what.
+        rates: what `stages.tuning` chose; a row and column that it does not name takes the recipe's first rate.
+    """
     sources = {"nuscenes": nuscenes, "semkitti": semkitti}
     for seed in range(recipe.study.seeds):
-        for row, build in ROWS.items():
-            student = None if build is None else plans.pretrain(recipe, nuscenes, build(recipe).with_(seed=seed))
+        for row in ROWS:
+            student = student_of(recipe, row, nuscenes, seed)
             for column in COLUMNS:
-                if not _measured(recipe, row, column, seed):
+                if not measured(recipe, row, column, seed):
                     continue
-                config = tuning(recipe, column).with_(seed=seed, label_offset=0 if column.probe else seed)
+                rate = rates.get((row, column.name), recipe.study.rates[0])
+                config = tuned(recipe, column, rate).with_(seed=seed, label_offset=0 if column.probe else seed)
                 model = plans.finetune(recipe, sources[column.dataset], config, student)
                 step = plans.evaluate(recipe, sources[column.dataset], recipe.eval, model)
                 yield Cell(row, column.name, seed, step, plan_digest(step))
 
 
-def _measured(recipe: Recipe, row: str, column: Column, seed: int) -> bool:
+def student_of(recipe: Recipe, row: str, source: Source, seed: int) -> Step | None:
+    """The pre-training of a row; None for random init."""
+    build = ROWS[row]
+    return None if build is None else plans.pretrain(recipe, source, build(recipe).with_(seed=seed))
+
+
+def measured(recipe: Recipe, row: str, column: Column, seed: int) -> bool:
+    """Whether the study has this cell."""
     seeds = recipe.study.few_seeds if column.few else recipe.study.seeds
     return seed < seeds and (row in (RANDOM, HVDISTILL) or not column.ends_only)
 
 
-def tuning(recipe: Recipe, column: Column) -> FinetuneConfig:
-    """How a column's labelled part is learnt, the same for every row."""
+def tuned(recipe: Recipe, column: Column, rate: float) -> FinetuneConfig:
+    """How a column's labelled part is learnt, at `rate` times the recipe's learning rates."""
     base: FinetuneConfig = getattr(recipe.probe if column.probe else recipe.finetune, column.dataset)
-    if column.probe:
-        return base
-    return base.with_(labels=column.labels, steps=dict(recipe.study.steps)[column.labels])
+    if not column.probe:
+        base = base.with_(labels=column.labels, steps=dict(recipe.study.steps)[column.labels])
+    optimizer = base.optimizer.with_(lr=rate * base.optimizer.lr)
+    return base.with_(optimizer=optimizer, head_lr=rate * base.head_lr)
 
 
 @cache

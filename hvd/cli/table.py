@@ -1,6 +1,7 @@
 """`hvd table`: the study of the paper's claim, with baselines, seeds and spread; hours, resumable."""
 
 import platform
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +13,7 @@ from hvd.cli.options import Common, emit, stage_command
 if TYPE_CHECKING:
     from stages.runner import Runner
     from stages.study import Cell
+    from stages.tuning import Trial
 
 
 def register(app: typer.Typer) -> None:
@@ -26,43 +28,70 @@ def table(
     ),
     jobs: Annotated[int, typer.Option(min=1, help="Stages to run side by side.")] = 2,
 ) -> None:
-    """Compare all rows of the study on the built-in world, seed by seed, and write table.json and table.md."""
-    from stages import results
+    """Compare all rows of the study on the built-in world, seed by seed; first choose their learning rates.
+
+    The rates are chosen on held-out training scenes and written to tuning.json and tuning.md, the comparison to
+    table.json and table.md.
+    """
+    from stages import results, tuning
     from stages.plans import Source
     from stages.study import cells
 
     sources = Source("nuscenes"), Source("semkitti")
     recipe = common.load(*sources)
-    wanted = list(cells(recipe, *sources))
-    plans = {cell.plan for cell in wanted}
-    found = [
-        cell for cell in results.load(out)["cells"] if cell["plan"] in plans
-    ]  # what was measured otherwise is not mixed in
-    known = {cell["plan"] for cell in found}
-    left = [cell for cell in wanted if cell.plan not in known]
-    log.info(f"{len(known)} of {len(wanted)} values are in {out}")
     runner = common.runner(*sources)
-    if common.dry_run:
-        from hvd.cli.run import show_plan
-
-        show_plan(common, runner.status(tuple(cell.step for cell in left)))
-        return
     about = {"command": f"hvd table --recipe {common.recipe_name(*sources)}", "machine": _machine()}
-    for seed in sorted({cell.seed for cell in left}):
-        found += _measure(runner, [cell for cell in left if cell.seed == seed], jobs)
-        results.write(out, found, about)
-        log.info(f"seed {seed} is in {out}: {len(found)} of {len(wanted)} values")
+
+    tries = list(tuning.trials(recipe, *sources))
+    tried = _still_planned(results.load_trials(out), tries)
+    if common.dry_run:
+        rates = tuning.chosen(recipe, tried)
+        known = {item["plan"] for item in (*tried, *results.load(out)["cells"])}
+        planned: list[Cell | Trial] = [*tries, *cells(recipe, *sources, rates)]
+        _show(common, runner, [item for item in planned if item.plan not in known])
+        return
+    for row in dict.fromkeys(item.row for item in tries):
+        if _measure(runner, [item for item in tries if item.row == row], tried, results.record_trial, jobs):
+            results.write_trials(out, tried, about)
+
+    wanted = list(cells(recipe, *sources, tuning.chosen(recipe, tried)))
+    found = _still_planned(results.load(out)["cells"], wanted)
+    log.info(f"{len(found)} of {len(wanted)} values are in {out}")
+    for seed in range(recipe.study.seeds):
+        if _measure(runner, [cell for cell in wanted if cell.seed == seed], found, results.record, jobs):
+            results.write(out, found, about)
+            log.info(f"seed {seed} is in {out}: {len(found)} of {len(wanted)} values")
     if common.json_:
         emit(found)
     else:
         typer.echo(results.markdown(found, about))
 
 
-def _measure(runner: "Runner", cells: list["Cell"], jobs: int) -> list[dict[str, Any]]:
-    from stages import results
+def _still_planned(records: Sequence[dict[str, Any]], planned: "Sequence[Cell] | Sequence[Trial]") -> list[Any]:
+    """The records of what is planned today: what was measured otherwise is not mixed in."""
+    plans = {item.plan for item in planned}
+    return [record for record in records if record["plan"] in plans]
 
-    runner.run_all(tuple(cell.step for cell in cells), jobs)
-    return [results.record(cell, runner.done[cell.step]) for cell in cells]
+
+def _measure(
+    runner: "Runner",
+    planned: "Sequence[Cell] | Sequence[Trial]",
+    found: list[dict[str, Any]],
+    record: Callable[[Any, Any], dict[str, Any]],
+    jobs: int,
+) -> bool:
+    """Run what is planned and not yet `found`, and add its records there; whether there was anything to do."""
+    known = {item["plan"] for item in found}
+    left = [item for item in planned if item.plan not in known]
+    runner.run_all(tuple(item.step for item in left), jobs)
+    found += [record(item, runner.done[item.step]) for item in left]
+    return bool(left)
+
+
+def _show(common: Common, runner: "Runner", left: "list[Cell | Trial]") -> None:
+    from hvd.cli.run import show_plan
+
+    show_plan(common, runner.status(tuple(item.step for item in left)))
 
 
 def _machine() -> str:

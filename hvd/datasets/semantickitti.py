@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hvd.datasets.fingerprint import check_layout
 from hvd.datasets.labels import SEMANTICKITTI
 from hvd.datasets.sample import CameraView, Sample, read_label_file, read_records, read_rgb
-from hvd.datasets.splits import SEMANTICKITTI_PAPER, Splits, own_splits, present
+from hvd.datasets.splits import SEMANTICKITTI_PAPER, SEMANTICKITTI_PARAMETRIZE, Splits, own_splits, present
 
 POINT_FIELDS = 4  # x, y, z, remission 0..1
 
@@ -49,8 +49,9 @@ class SemanticKittiDataset:
         Raises:
             InputError: a malformed splits.json.
         """
+        official = SEMANTICKITTI_PAPER if kind == "paper" else SEMANTICKITTI_PARAMETRIZE
         scenes = {sample.scene for sample in self.samples}
-        return present(own_splits(self.root, kind) or SEMANTICKITTI_PAPER, scenes)
+        return present(own_splits(self.root, kind) or official, scenes)
 
 
 def open_semantickitti(root: Path) -> SemanticKittiDataset:

@@ -44,6 +44,14 @@ SEMANTICKITTI_PAPER: Mapping[str, tuple[str, ...]] = {
     "test": tuple(str(sequence) for sequence in range(11, 22)),
 }
 
+SEMANTICKITTI_HELD_OUT = "07"
+"""The training sequence that `parametrize` holds out: 1101 of its 19130 sweeps."""
+
+SEMANTICKITTI_PARAMETRIZE: Mapping[str, tuple[str, ...]] = {
+    "train": tuple(name for name in SEMANTICKITTI_PAPER["train"] if name != SEMANTICKITTI_HELD_OUT),
+    "val": (SEMANTICKITTI_HELD_OUT,),
+}
+
 
 def parametrize(train: Sequence[str]) -> Splits:
     """The official nuScenes training scenes split in 600 to train on and 100 to choose hyper-parameters on."""

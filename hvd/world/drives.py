@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvd.datasets.splits import SEMANTICKITTI_HELD_OUT
 from hvd.world.config import TRAIN_SEQUENCES, VAL_SEQUENCES, WorldConfig
 
 if TYPE_CHECKING:
@@ -38,11 +39,17 @@ def splits(config: WorldConfig) -> dict[str, dict[str, list[str]]]:
     """Scene names by kind of split and part; `parametrize` holds out training scenes in place of validation ones."""
     if config.rig == "kitti":
         split = {part: list(sequences(config, part)) for part in ("train", "val")}
-        return {"paper": split, "parametrize": split}
+        names = split["train"]
+        last = SEMANTICKITTI_HELD_OUT if SEMANTICKITTI_HELD_OUT in names else names[-1]  # a small world has fewer
+        return {"paper": split, "parametrize": _without(names, [last])}
     names = [scene_name(i) for i in range(config.train_scenes + config.val_scenes)]
     train = names[: config.train_scenes]
     held_out = train[_HELD_OUT - 1 :: _HELD_OUT] or train[-1:]
     return {
         "paper": {"train": train, "val": names[config.train_scenes :]},
-        "parametrize": {"train": [name for name in train if name not in held_out], "val": held_out},
+        "parametrize": _without(train, held_out),
     }
+
+
+def _without(train: list[str], held_out: list[str]) -> dict[str, list[str]]:
+    return {"train": [name for name in train if name not in held_out], "val": held_out}

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from hvd.errors import InputError
-from stages import results
+from stages import results, tuning
 from stages.plans import Source
 from stages.recipes import load
-from stages.report import page
+from stages.report import page, write_markdown
 from stages.study import HVDISTILL, IPV, RANDOM, ROWS, cells
 
 SOURCES = Source("nuscenes"), Source("semkitti")
@@ -17,7 +17,7 @@ ABOUT = {"command": "hvd table", "machine": "test"}
 
 @pytest.fixture(scope="module")
 def mini():
-    return list(cells(load("mini"), *SOURCES))
+    return list(cells(load("mini"), *SOURCES, {}))
 
 
 def test_rows_columns_and_seeds(mini):
@@ -52,9 +52,9 @@ def test_rows_differ_in_what_they_say(mini):
 
 
 def test_a_plan_changes_with_anything_below_it(mini):
-    other = list(cells(load("mini", None, ["world.nuscenes.seed=1"]), *SOURCES))
+    other = list(cells(load("mini", None, ["world.nuscenes.seed=1"]), *SOURCES, {}))
     assert not {cell.plan for cell in mini} & {cell.plan for cell in other if "nuScenes" in cell.column}
-    same = list(cells(load("mini"), *SOURCES))
+    same = list(cells(load("mini"), *SOURCES, {}))
     assert [cell.plan for cell in same] == [cell.plan for cell in mini]
 
 
@@ -96,3 +96,59 @@ def test_the_page_shows_every_value_and_needs_no_other_file(tmp_path):
     assert text.count("<img") == text.count("data:image/png;base64,") == 4
     assert "http" not in text.replace("http-equiv", "")
     assert text.count("line &lt;1&gt;") == len(found)
+
+
+def test_the_markdown_page_has_its_pictures_beside_it(tmp_path):
+    found = [value(row, "nuScenes-like linear probe", seed, 20.0) for row in (IPV, RANDOM) for seed in (0, 1)]
+    write_markdown(tmp_path / "page.md", found, ABOUT)
+    text = (tmp_path / "page.md").read_text()
+    assert text.count("| line <1> |") == len(found)
+    pictures = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert pictures == ["page-1.png", "page-2.png", "page-3.png"]
+    for name in pictures:
+        assert f"({name})" in text
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_every_row_and_column_gets_the_same_trials_and_none_sees_validation():
+    recipe = load("mini")
+    tries = list(tuning.trials(recipe, *SOURCES))
+    places = {(item.row, item.column) for item in tries}
+    assert places == {(cell.row, cell.column) for cell in cells(recipe, *SOURCES, {}) if cell.seed == 0}
+    assert len(tries) == len(places) * len(recipe.study.rates)
+    for item in tries:
+        tune = dict(item.step.inputs)["model"]
+        assert item.step.config.splits == tune.config.splits == "parametrize"
+        assert tune.config.optimizer.lr / item.rate in (1e-2, 2e-3)
+    assert list(tuning.trials(load("smoke"), *SOURCES)) == []
+
+
+def test_the_table_takes_the_best_rate_and_of_equals_the_recipes_own():
+    recipe = load("mini")
+    tried = [
+        {"row": IPV, "column": column, "rate": rate, "miou": miou}
+        for column, rate, miou in (
+            ("nuScenes-like 1%", 2.0, 30.0),
+            ("nuScenes-like 1%", 1.0, 20.0),
+            ("nuScenes-like 5%", 2.0, 30.0),
+            ("nuScenes-like 5%", 0.5, 30.0),
+            ("nuScenes-like 5%", 1.0, 30.0),
+        )
+    ]
+    rates = tuning.chosen(recipe, tried)
+    assert rates == {(IPV, "nuScenes-like 1%"): 2.0, (IPV, "nuScenes-like 5%"): 1.0}
+    chosen = {cell.plan: cell for cell in cells(recipe, *SOURCES, rates)}
+    usual = {cell.plan: cell for cell in cells(recipe, *SOURCES, {})}
+    moved = {(cell.row, cell.column) for plan, cell in chosen.items() if plan not in usual}
+    assert moved == {(IPV, "nuScenes-like 1%")}
+
+
+def test_trials_are_read_back_and_the_best_is_shown(tmp_path):
+    named = {"row": IPV, "column": "nuScenes-like 1%", "plan": "p", "key": "ab"}
+    tried = [{**named, "rate": 2.0, "miou": 31.26}, {**named, "rate": 1.0, "miou": 30.0}]
+    results.write_trials(tmp_path, tried, ABOUT)
+    assert results.load_trials(tmp_path) == tried[::-1]
+    assert "| IPV | 1: 30.0, **2: 31.3** |" in (tmp_path / "tuning.md").read_text()
+    (tmp_path / results.TRIALS_FILE).write_text('{"schema": 1, "trials": [{"row": 1}]}')
+    with pytest.raises(InputError, match="cannot read the results"):
+        results.load_trials(tmp_path)

@@ -10,6 +10,7 @@ from hvd.errors import InputError
 from hvd.world import nuscenes_writer
 from hvd.world.build import write_world
 from hvd.world.config import WorldConfig, smoke_world
+from hvd.world.drives import splits
 
 
 def _digests(root: Path) -> dict[str, str]:
@@ -75,8 +76,16 @@ def test_an_unfinished_world_of_another_config_is_refused(tmp_path: Path, monkey
 
 
 def test_splits(nuscenes_root: Path) -> None:
-    splits = json.loads((nuscenes_root / "splits.json").read_text())
-    assert splits["paper"] == {"train": [f"scene-{i:04d}" for i in (1, 2, 3, 4)], "val": ["scene-0005", "scene-0006"]}
-    held_out = splits["parametrize"]
-    assert sorted(held_out["train"] + held_out["val"]) == splits["paper"]["train"]
+    lists = json.loads((nuscenes_root / "splits.json").read_text())
+    assert lists["paper"] == {"train": [f"scene-{i:04d}" for i in (1, 2, 3, 4)], "val": ["scene-0005", "scene-0006"]}
+    held_out = lists["parametrize"]
+    assert sorted(held_out["train"] + held_out["val"]) == lists["paper"]["train"]
     assert held_out["val"]
+
+
+@pytest.mark.parametrize(("drives", "held_out"), [(4, "03"), (12, "07")])
+def test_a_training_sequence_is_held_out(drives: int, held_out: str) -> None:
+    lists = splits(smoke_world("kitti").with_(train_scenes=drives))
+    assert lists["paper"]["val"] == ["08"]
+    assert lists["parametrize"]["val"] == [held_out]
+    assert sorted(lists["parametrize"]["train"] + [held_out]) == lists["paper"]["train"]

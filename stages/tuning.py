@@ -1,0 +1,62 @@
+"""Learning rates for the study, chosen without a look at validation: as many trials for every row and column.
+
+A trial fine-tunes a row's student of pre-training seed 0 as its column says, on the training scenes that `parametrize`
+leaves, and is scored on those that it holds out. Torch-free.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from stages import plans
+from stages.graph import Step
+from stages.plans import Source
+from stages.recipes import Recipe
+from stages.specs import FinetuneConfig
+from stages.study import COLUMNS, ROWS, Rates, measured, plan_digest, student_of, tuned
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One rate for one row and column, and the evaluation that judges it."""
+
+    row: str
+    column: str
+    rate: float  # times the recipe's learning rates
+    step: Step
+    plan: str
+
+
+def trials(recipe: Recipe, nuscenes: Source, semkitti: Source) -> Iterator[Trial]:
+    """All trials; none where the recipe has one rate alone."""
+    if len(recipe.study.rates) == 1:
+        return
+    sources = {"nuscenes": nuscenes, "semkitti": semkitti}
+    for row in ROWS:
+        student = student_of(recipe, row, nuscenes, SEED)
+        for column in COLUMNS:
+            if not measured(recipe, row, column, SEED):
+                continue
+            for rate in recipe.study.rates:
+                source = sources[column.dataset]
+                config = _on_held_out(tuned(recipe, column, rate))
+                model = plans.finetune(recipe, source, config, student)
+                step = plans.evaluate(recipe, source, recipe.eval.with_(splits="parametrize"), model)
+                yield Trial(row, column.name, rate, step, plan_digest(step))
+
+
+def _on_held_out(config: FinetuneConfig) -> FinetuneConfig:
+    return config.with_(splits="parametrize", seed=SEED, label_offset=0)
+
+
+def chosen(recipe: Recipe, found: Iterable[Mapping[str, Any]]) -> Rates:
+    """The best rate by row and column, of the trials `found`; of equals the one that the recipe names first."""
+    order = recipe.study.rates
+    best: dict[tuple[str, str], tuple[float, int]] = {}
+    for trial in found:
+        place = trial["row"], trial["column"]
+        score = trial["miou"], -order.index(trial["rate"])
+        best[place] = max(best.get(place, score), score)
+    return {place: order[-negative] for place, (_, negative) in best.items()}
