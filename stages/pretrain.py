@@ -31,6 +31,7 @@ from stages.specs import PretrainConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
 
 Terms = dict[str, Tensor]
+HEADS_FILE = "heads.safetensors"
 
 
 def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
             stop.raise_if_asked()
 
     save_student(work.folder / "student.safetensors", networks.student, config.student)
-    save_heads(work.folder / "heads.safetensors", networks)
+    save_heads(work.folder / HEADS_FILE, networks)
     protocol.write(work.folder, protocol.pretraining(config, data.frames, len(chosen)))
     (work.folder / "history.json").write_text(json.dumps(training.history, indent=1))
     return {**training.last, "frames": len(chosen), "steps": total}
@@ -132,7 +133,7 @@ def losses(
 ) -> tuple[Tensor, Terms]:
     """The weighted loss of one batch, and its terms with their health figures (method.md, section 5)."""
     with _autocast(config, batch.pixels.device):
-        features = _features(teacher, batch.pixels)
+        features = image_features(teacher, batch.pixels)
         voxels = networks.student(batch.feature, batch.coords, batch.batch_size)
         loss, terms = voxels.new_zeros(()), Terms()
         if config.ipv is not None:
@@ -148,7 +149,7 @@ def losses(
     return loss, {"loss": loss, **terms}
 
 
-def _features(teacher: Teacher | None, pixels: Tensor) -> Tensor:
+def image_features(teacher: Teacher | None, pixels: Tensor) -> Tensor:
     """The teacher's feature maps (I, C, h, w): of images in 0..255, or cached ones as they are."""
     if teacher is not None:
         features: Tensor = teacher(pixels.float() / 255)

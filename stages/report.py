@@ -18,6 +18,8 @@ from stages.study import COLUMNS, HVDISTILL, IPV, RANDOM, ROWS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from stages.similarity import Similarity
+
 Cells = Sequence[Mapping[str, Any]]
 
 _COMPARED = (RANDOM, IPV, HVDISTILL)
@@ -29,11 +31,11 @@ _STYLE = (
 )
 
 
-def page(cells: Cells, about: Mapping[str, Any]) -> str:
+def page(cells: Cells, about: Mapping[str, Any], maps: Sequence["Similarity"] = ()) -> str:
     """The whole page; pictures are inside."""
     values = by_cell(cells)
     parts = [_html_of(markdown(cells, about))]
-    for title, figure in figures(cells, values):
+    for title, figure in figures(cells, values, maps):
         parts += [f"<h2>{html.escape(title)}</h2>", _image(figure, title)]
     parts += ["<h2>Where each value comes from</h2>", _provenance_table(cells)]
     return (
@@ -42,10 +44,10 @@ def page(cells: Cells, about: Mapping[str, Any]) -> str:
     )
 
 
-def write_markdown(out: Path, cells: Cells, about: Mapping[str, Any]) -> None:
+def write_markdown(out: Path, cells: Cells, about: Mapping[str, Any], maps: Sequence["Similarity"] = ()) -> None:
     """Write the page as Markdown, and its figures as `<name of the page>-1.png` and so on."""
     lines = [markdown(cells, about)]
-    for number, (title, figure) in enumerate(figures(cells, by_cell(cells)), 1):
+    for number, (title, figure) in enumerate(figures(cells, by_cell(cells), maps), 1):
         picture = out.with_name(f"{out.stem}-{number}.png")
         picture.write_bytes(png(figure))
         lines += [f"## {title}", "", f"![{title}]({picture.name})", ""]
@@ -55,7 +57,7 @@ def write_markdown(out: Path, cells: Cells, about: Mapping[str, Any]) -> None:
     out.write_text("\n".join(lines) + "\n", encoding="utf8")
 
 
-def figures(cells: Cells, values: Values) -> "list[tuple[str, Figure]]":
+def figures(cells: Cells, values: Values, maps: Sequence["Similarity"]) -> "list[tuple[str, Figure]]":
     """Titles and figures, those that the values suffice for."""
     made = [("mIoU by row, every seed a dot", bars(values))]
     for data in _SHARES:
@@ -64,6 +66,7 @@ def figures(cells: Cells, values: Values) -> "list[tuple[str, Figure]]":
     probe = COLUMNS[0].name
     made.append((f"IoU by class, {probe}", _grouped(cells, probe, "per_class")))
     made.append((f"mIoU by range, {probe}", _grouped(cells, probe, "by_range")))
+    made += [(f"What a point resembles, frame {one.token}", similarity_maps(one)) for one in maps]
     return made
 
 
@@ -119,6 +122,31 @@ def _grouped(cells: Cells, column: str, field: str) -> "Figure":
         axes.bar([j + (i - (len(groups) - 1) / 2) * width for j in range(len(names))], means, width, label=row)
     axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
     _finish(axes, "IoU, %")
+    return figure
+
+
+def similarity_maps(found: "Similarity") -> "Figure":
+    """The image, its pixels' cosine with the point, and the ground cells' cosine with the point's cell."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(12.0, 3.4), layout="constrained")
+    left, middle, right = figure.subplots(1, 3, width_ratios=(1.6, 1.6, 1.2))
+    width, height = found.size
+    extent = (-0.5, width - 0.5, height - 0.5, -0.5)
+    left.imshow(found.image, extent=extent)
+    left.set_title(f"a point at {found.depth_m:.1f} m")
+    shown = {"cmap": "viridis", "vmin": -1.0, "vmax": 1.0}
+    if found.pixels is not None:
+        middle.imshow(found.pixels, extent=extent, **shown)
+        middle.set_title("cosine with the image's pixels")
+    if found.cells is not None:
+        reach = found.reach_m
+        # x runs to the right and y upward.
+        drawn = right.imshow(found.cells.T, extent=(-reach, reach, -reach, reach), origin="lower", **shown)
+        figure.colorbar(drawn, ax=right)
+        right.set_title("and of the ground cells")
+    for axes, place in ((left, found.uv), (middle, found.uv), (right, found.place)):
+        axes.plot(*place, "o", markersize=9, markerfacecolor="none", markeredgecolor="red")
     return figure
 
 

@@ -1,12 +1,18 @@
 """`hvd report`: the study's results as a page with figures, from the file that `hvd table` wrote."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvd import log
+from hvd.cli.options import DEFAULT_STORE, StorePath
 from hvd.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from cache.store import Store
+    from stages.similarity import Similarity
 
 
 def register(app: typer.Typer) -> None:
@@ -16,11 +22,16 @@ def register(app: typer.Typer) -> None:
 
 def report(
     results: Annotated[Path, typer.Option(help="Folder that hvd table wrote.")] = Path("docs/results"),
+    store: StorePath = DEFAULT_STORE,
     out: Annotated[Path, typer.Option("--out", "-o", help="Page to write: .html, or .md with pictures.")] = Path(
         "report.html"
     ),
 ) -> None:
-    """Write the results of `hvd table` as one self-contained HTML page, or as Markdown and PNG."""
+    """Write the results of `hvd table` as one self-contained HTML page, or as Markdown and PNG.
+
+    With the students in the store, also what their points resemble: pixels of the image and cells of the ground.
+    """
+    from cache.store import Store
     from stages.report import page, write_markdown
     from stages.results import load
 
@@ -29,8 +40,23 @@ def report(
     document = load(results)
     if not document["cells"]:
         raise InputError("no results", where=results, hint="run: hvd table")
+    maps = similarity_maps(Store(store), document["cells"])
     if out.suffix == ".md":
-        write_markdown(out, document["cells"], document)
+        write_markdown(out, document["cells"], document, maps)
     else:
-        out.write_text(page(document["cells"], document), encoding="utf8")
+        out.write_text(page(document["cells"], document, maps), encoding="utf8")
     log.info(f"{out}: {len(document['cells'])} values")
+
+
+def similarity_maps(store: "Store", cells: Sequence[Mapping[str, Any]]) -> "list[Similarity]":
+    """Maps of the first student with both views that the cells name, for its first, middle and last frame."""
+    from stages.similarity import similarity, student_behind
+    from stages.study import HVDISTILL
+
+    found = (student_behind(store, cell["key"]) for cell in cells if cell["row"] == HVDISTILL)
+    student = next((item for item in found if item), None)
+    if student is None:
+        log.info(f"no student of {HVDISTILL} in {store.root}: similarity maps are left out")
+        return []
+    frames = student.details["metrics"]["frames"]
+    return [similarity(store, student, row, 0) for row in (0, frames // 2, frames - 1)]

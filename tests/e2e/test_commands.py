@@ -4,10 +4,14 @@ import json
 import struct
 
 import h5py
+import numpy as np
 import pytest
 from safetensors import safe_open
 
+from cache.store import Store
 from hvd.datasets.fingerprint import fingerprint
+from stages.report import png, similarity_maps
+from stages.similarity import similarity, student_behind
 
 SMOKE = ("--recipe", "smoke")
 
@@ -167,3 +171,22 @@ def test_no_label_reaches_pre_training(hvd, hvd_json, workplace, tmp_path):
         folder = workplace / outcome["path"]
         digests.append((folder / "files.json").read_bytes())
     assert digests[0] == digests[1]
+
+
+def test_a_point_is_compared_with_what_its_student_was_taught_by(hvd_json, workplace):
+    """From the artifacts alone: the student behind an evaluation, and its maps over an image and the ground."""
+    hvd_json("reproduce", *SMOKE)
+    store = Store(workplace / ".hvd")
+    cells = json.loads((store.newest("table").path / "table.json").read_text())["cells"]
+    student = student_behind(store, next(cell["key"] for cell in cells if cell["row"] == "IPV + BEV"))
+    assert student.key_inputs["config"]["views"] == ["ipv", "bev"]
+    assert student_behind(store, next(cell["key"] for cell in cells if cell["row"] == "random init")) is None
+
+    found = similarity(store, student, row=1, camera=0)
+    width, height = found.size
+    assert found.image.shape[1] / found.image.shape[0] == pytest.approx(width / height, rel=0.05)
+    assert found.pixels.shape == (height // 4, width // 4)
+    assert np.abs(found.pixels).max() <= 1 + 1e-6
+    assert np.nanmax(np.abs(found.cells)) <= 1 + 1e-6 and np.isnan(found.cells).any()
+    assert max(map(abs, found.place)) < found.reach_m
+    assert png(similarity_maps(found)).startswith(b"\x89PNG")
