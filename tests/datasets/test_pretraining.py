@@ -7,6 +7,7 @@ import torch
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.prepared import write_arrays, write_frames
 from hvd.datasets.pretraining import PretrainData, PretrainOptions
+from hvd.datasets.student_voxels import MovingVoxels
 from hvd.geometry.camera import lift
 from stages.prep_frames import prepare
 from stages.sources import open_dataset
@@ -31,7 +32,7 @@ def open_data(folder, points: PointAugmentation, images: ImageAugmentation | Non
     options = PretrainOptions(
         height=224,
         width=416,
-        voxel_size_m=VOXEL_M,
+        voxelizer=MovingVoxels(VOXEL_M),
         range_m=51.2,
         z_min_m=-5,
         z_max_m=3,

@@ -14,6 +14,7 @@ from hvd.models.heads import ConvBevHead, PixelHead, PointHead, SegmentationHead
 from tests.models.dense import at, random_coords, to_dense
 
 VOXEL_M, SLAB_M = 0.2, (-0.4, 0.4)  # cells of 2 x 3 voxels, a slab of 4
+EDGES_M = (VOXEL_M, VOXEL_M, VOXEL_M)
 GRID = GridSpec((-1.6, -1.8), (1.6, 1.8), (0.4, 0.6))  # 8 x 6 cells
 CONV = BevHeadConfig(kind="conv", channels=16, strides=((2, 1, 2), (1, 3, 2)))
 POOL = BevHeadConfig(kind="pool", channels=16)
@@ -75,7 +76,7 @@ def test_pixel_head_resamples_about_pixel_centres() -> None:
 
 def test_pool_head_equals_a_loop(voxels: tuple[Tensor, Tensor]) -> None:
     features, coords = voxels
-    head = build_bev_head(POOL, 5, GRID, SLAB_M, VOXEL_M)
+    head = build_bev_head(POOL, 5, GRID, SLAB_M, EDGES_M)
     output, cell = head(features, coords, ORIGIN)
     numbers = _cells(coords)
     assert (numbers == -1).any()
@@ -88,7 +89,7 @@ def test_pool_head_equals_a_loop(voxels: tuple[Tensor, Tensor]) -> None:
 def test_conv_head_equals_a_dense_one(voxels: tuple[Tensor, Tensor]) -> None:
     features, coords = voxels
     torch.manual_seed(1)
-    head = build_bev_head(CONV, 5, GRID, SLAB_M, VOXEL_M).eval()
+    head = build_bev_head(CONV, 5, GRID, SLAB_M, EDGES_M).eval()
     assert isinstance(head, ConvBevHead)
     output, cell = head(features, coords, ORIGIN)
     assert sorted(cell.tolist()) == sorted(set(_cells(coords)) - {-1})
@@ -112,7 +113,7 @@ def test_conv_head_equals_a_dense_one(voxels: tuple[Tensor, Tensor]) -> None:
 def test_bev_heads_learn(voxels: tuple[Tensor, Tensor], config: BevHeadConfig) -> None:
     features, coords = voxels
     features = features.clone().requires_grad_()
-    head = build_bev_head(config, 5, GRID, SLAB_M, VOXEL_M)
+    head = build_bev_head(config, 5, GRID, SLAB_M, EDGES_M)
     output, _ = head(features, coords, ORIGIN)
     _assert_unit(output.detach())
     output[:, 0].sum().backward()
@@ -123,14 +124,14 @@ def test_bev_heads_learn(voxels: tuple[Tensor, Tensor], config: BevHeadConfig) -
 
 def test_bev_head_with_no_voxel_on_the_grid(voxels: tuple[Tensor, Tensor]) -> None:
     features, coords = voxels
-    output, cell = build_bev_head(POOL, 5, GRID, SLAB_M, VOXEL_M)(features, coords, ORIGIN + 1000)
+    output, cell = build_bev_head(POOL, 5, GRID, SLAB_M, EDGES_M)(features, coords, ORIGIN + 1000)
     assert output.shape == (0, 16)
     assert cell.shape == (0,)
 
 
 def test_paper_head_fits_the_paper_grid() -> None:
     grid = GridSpec((-51.2, -51.2), (51.2, 51.2), (0.4, 0.4))
-    head = build_bev_head(PAPER_BEV_HEAD, 96, grid, (-5.0, 3.0), PAPER_UNET.voxel_size_m)
+    head = build_bev_head(PAPER_BEV_HEAD, 96, grid, (-5.0, 3.0), PAPER_UNET.voxel_edges_m)
     assert head.pillars.per_cell == (4, 4, 80)
     assert head.pillars.cells == (256, 256)
 
@@ -138,12 +139,12 @@ def test_paper_head_fits_the_paper_grid() -> None:
 def test_strides_that_miss_the_cell_are_refused() -> None:
     wrong = BevHeadConfig(kind="conv", strides=((2, 3, 2),))
     with pytest.raises(ValueError, match=r"\(2, 3, 2\).*\(2, 3, 4\)"):
-        build_bev_head(wrong, 5, GRID, SLAB_M, VOXEL_M)
+        build_bev_head(wrong, 5, GRID, SLAB_M, EDGES_M)
 
 
 def test_a_cell_of_part_of_a_voxel_is_refused() -> None:
     with pytest.raises(ValueError, match=r"-1\.8 m .* 0\.4 m"):
-        build_bev_head(SMALL_BEV_HEAD, 5, GRID, SLAB_M, 0.4)
+        build_bev_head(SMALL_BEV_HEAD, 5, GRID, SLAB_M, (0.4, 0.4, 0.4))
 
 
 @pytest.mark.parametrize("tree", [{"kind": "conv"}, {"kind": "pool", "strides": [[2, 2, 4]]}])

@@ -24,6 +24,7 @@ from hvd.models.student import read_config, save_student
 from hvd.models.unet import SparseUNet
 from hvd.models.weights import load_checkpoint
 from stages import export, export_features, protocol
+from stages.model_card import model_card
 from stages.runner import Runtime
 from stages.selection import write_splits
 from stages.specs import ExportConfig, ExportFeaturesConfig
@@ -135,12 +136,12 @@ def test_export_is_the_same_twice(trained: Path, tmp_path: Path) -> None:
     ],
 )
 def test_licence_follows_the_data(record: Any, words: str) -> None:
-    card = export.model_card(NETWORK, 5, 1000, record)
+    card = model_card(NETWORK, 5, 1000, record)
     assert words in card.split("## Licence")[1].split("## Loading")[0]
 
 
 def test_a_fine_tuned_model_shows_where_it_began() -> None:
-    card = export.model_card(NETWORK, 5, 1000, {"data": "nuscenes", "labels": "1%", "student": TRAINED})
+    card = model_card(NETWORK, 5, 1000, {"data": "nuscenes", "labels": "1%", "student": TRAINED})
     assert "- labels: 1%\n- student:\n  - data: built-in world" in card
 
 
