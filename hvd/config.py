@@ -4,7 +4,7 @@ import difflib
 import json
 import reprlib
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -32,6 +32,7 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+M = TypeVar("M", bound=BaseModel)
 Tree = dict[str, Any]
 
 
@@ -45,21 +46,30 @@ def parse(cls: type[C], tree: Mapping[str, Any]) -> C:
         return cls.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
-        loc = _as_written(tree, [str(part) for part in first["loc"]])
+        loc = _as_written(tree, [str(part) for part in first["loc"]], is_absent=first["type"] == "missing")
         where = ".".join(loc)
         if first["type"] == "value_error":  # a rule of ours over several fields
             rule = first["msg"].removeprefix("Value error, ")
             raise (UsageError(f"bad value for {where}", why=rule) if where else UsageError(rule)) from None
         if first["type"] == "extra_forbidden":
-            raise UsageError(f"unknown option {where}", hint=_nearest(loc, _names_beside(cls, loc[:-1]))) from None
+            raise UsageError(
+                f"unknown option {where}", hint=_nearest(loc, _names_beside(cls, tree, loc[:-1]))
+            ) from None
         raise UsageError(f"bad value for {where}", why=f"{first['msg']}, got {_shorten(first['input'])}") from None
 
 
-def _as_written(tree: Any, loc: list[str]) -> list[str]:
-    """The path in the user's words: without the tags that pydantic puts in for the members of a union."""
+def _as_written(tree: Any, loc: list[str], is_absent: bool) -> list[str]:
+    """The path in the user's words: without the tags that pydantic puts in for the members of a union.
+
+    Args:
+        is_absent: `tree` lacks what the path's last name stands for.
+    """
     out = []
     for place, name in enumerate(loc):
-        if isinstance(tree, Mapping) and name not in tree and place < len(loc) - 1:
+        last = place == len(loc) - 1
+        if isinstance(tree, Mapping) and name not in tree and not (last and is_absent):
+            continue
+        if isinstance(tree, str | int | float):  # a plain value where a table belongs has no names
             continue
         out.append(name)
         tree = tree.get(name) if isinstance(tree, Mapping) else None
@@ -75,20 +85,28 @@ def _shorten(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _names_beside(cls: type[BaseModel], loc: list[str]) -> list[str]:
-    """Field names of the nested config at `loc`."""
+def closest(classes: Iterable[type[M]], tree: Any) -> type[M]:
+    """The class that shares most field names with `tree`; of equals, the first."""
+    names = set(tree) if isinstance(tree, Mapping) else set()
+    return max(classes, key=lambda cls: len(names & cls.model_fields.keys()))
+
+
+def _names_beside(cls: type[BaseModel], tree: Any, loc: list[str]) -> list[str]:
+    """Field names of the nested config at `loc`; where there may be several, of the one that `tree` is closest to."""
     for name in loc:
-        nested = _config_in(cls.model_fields[name].annotation) if name in cls.model_fields else None
-        if nested is None:
+        nested = list(_configs_in(cls.model_fields[name].annotation)) if name in cls.model_fields else []
+        if not nested:
             return []
-        cls = nested
+        tree = tree.get(name) if isinstance(tree, Mapping) else None
+        cls = closest(nested, tree)
     return list(cls.model_fields)
 
 
-def _config_in(annotation: Any) -> type[BaseModel] | None:
+def _configs_in(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((c for c in map(_config_in, getattr(annotation, "__args__", ())) if c), None)
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _configs_in(part)
 
 
 def _nearest(loc: list[str], names: Iterable[str]) -> str:

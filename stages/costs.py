@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from hvd.datasets.listing import Listing
 from hvd.datasets.nuscenes import CAMERAS
 from hvd.datasets.splits import LABEL_UNIT, LabelBudget
+from hvd.models.config import STUDENT_CONFIGS, kind_of
 from hvd.world.config import WorldConfig
 from hvd.world.drives import frame_scenes, splits
 from stages.graph import Data, Node, Step, Stored
@@ -126,7 +127,8 @@ def _channels(student: Node, config_of: Callable[[Stored], dict[str, Any]]) -> i
     """Width of a student's features; None for a weights file, which is not opened here."""
     match student:
         case Step(config=PretrainConfig() as config):
-            return config.student.planes[-1]
+            return config.student.feature_channels
         case Stored():
-            return int(config_of(student)["student"]["planes"][-1])
+            values = config_of(student)["student"]
+            return STUDENT_CONFIGS[kind_of(values)].model_validate(values).feature_channels
     return None

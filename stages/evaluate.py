@@ -14,8 +14,10 @@ from cache.work import Work
 from hvd import log
 from hvd.datasets.labels import LABEL_MAPS, LabelMap
 from hvd.datasets.segmentation import SegmentationData
+from hvd.datasets.student_voxels import MovingVoxels
 from hvd.datasets.submission import PredictionWriter
 from hvd.metrics.segmentation import Absent, confusion, iou, miou
+from hvd.models.config import UNetConfig
 from hvd.models.heads import SegmentationHead
 from hvd.models.student import HEAD_FILE, load_backbone, read_config, student_file
 from hvd.models.unet import SparseUNet
@@ -38,7 +40,7 @@ def run(config: EvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Run
     device = pick_device(runtime.device)
     classes = LABEL_MAPS[config.dataset]
     backbone, head, voxel_size_m = load_model(inputs["model"], len(classes.names), device)
-    data = SegmentationData(inputs["frames"], inputs["labels"], classes, voxel_size_m)
+    data = SegmentationData(inputs["frames"], inputs["labels"], classes, MovingVoxels(voxel_size_m))
     rows = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
     writer = PredictionWriter(work.folder / "predictions", config.dataset, config.split) if config.predictions else None
 
@@ -68,7 +70,7 @@ def run(config: EvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Run
 def load_model(folder: Path, num_classes: int, device: torch.device) -> tuple[SparseUNet, SegmentationHead, float]:
     """A fine-tuned backbone and head in eval mode, and their voxel size in metres."""
     config = read_config(student_file(folder))
-    assert config is not None, "a fine-tuned artifact carries its configuration"
+    assert isinstance(config, UNetConfig), "a model fine-tuned for segmentation carries its U-Net's configuration"
     backbone = load_backbone(folder, config, device)
     head = SegmentationHead(backbone.out_channels, num_classes).to(device)
     load_into(head, load_checkpoint(folder / HEAD_FILE), folder / HEAD_FILE)

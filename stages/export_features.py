@@ -18,7 +18,9 @@ from cache.work import Work
 from hvd import log
 from hvd.datasets.labels import LABEL_MAPS
 from hvd.datasets.segmentation import SegmentationData, VoxelBatch
+from hvd.datasets.student_voxels import build_voxelizer
 from hvd.models.unet import SparseUNet
+from hvd.models.voxelnet import VoxelNet
 from hvd.training import seeding
 from hvd.training.device import moved, pick_device
 from stages import protocol
@@ -34,9 +36,14 @@ FILE = "features.h5"
 SCHEMA = 1
 LAYOUT = (
     "feature (P, C) float16: one row a point, in the order of the sensor file, frame after frame; NaN where a point is "
-    "not finite. point_offset (F+1,) int64: frame i has the rows point_offset[i] to point_offset[i+1]. "
+    "{nowhere}. point_offset (F+1,) int64: frame i has the rows point_offset[i] to point_offset[i+1]. "
     "token (F,), scene (F,): names of the frames."
 )
+# By kind of student: which points are in no voxel, and so have no features; and what their number is called.
+NOWHERE = {
+    "unet": ("not finite", "points_not_finite"),
+    "voxelnet": ("not finite, or outside the student's range", "points_without_voxel"),
+}
 
 
 def run(config: ExportFeaturesConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
@@ -44,17 +51,18 @@ def run(config: ExportFeaturesConfig, inputs: Mapping[str, Path], work: Work, ru
     seeding.start(0, config.threads)
     device = pick_device(runtime.device)
     network, student = open_student(inputs["student"], device)
-    data = SegmentationData(inputs["frames"], None, LABEL_MAPS[config.dataset], network.voxel_size_m)
+    data = SegmentationData(inputs["frames"], None, LABEL_MAPS[config.dataset], build_voxelizer(network))
     rows = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
+    without, counted = NOWHERE[network.kind]
     attributes = {
         "schema": SCHEMA,
-        "layout": LAYOUT,
+        "layout": LAYOUT.format(nowhere=without),
         "data": protocol.data_name(data.frames),
         "split": f"{config.splits} {config.split}",
         "voxel_size_m": network.voxel_size_m,
         "student": json.dumps(protocol.read(inputs["student"])),
     }
-    not_finite = 0
+    count = 0
     work.expected_bytes = int(data.frames.num_points[rows].sum()) * student.out_channels * 2
     with create(work.folder / FILE, data, rows, student.out_channels, attributes) as file:
         offset = file["point_offset"][:]
@@ -62,8 +70,8 @@ def run(config: ExportFeaturesConfig, inputs: Mapping[str, Path], work: Work, ru
             failpoint("export.features")
             features = point_features(student, moved(data.batch([row]), device))
             file["feature"][offset[place] : offset[place + 1]] = features
-            not_finite += int(np.isnan(features[:, 0]).sum())
-    return {"frames": len(rows), "points": int(offset[-1]), "points_not_finite": not_finite}
+            count += int(np.isnan(features[:, 0]).sum())
+    return {"frames": len(rows), "points": int(offset[-1]), counted: count}
 
 
 def create(
@@ -97,7 +105,7 @@ def create(
 
 
 @torch.no_grad()
-def point_features(student: SparseUNet, batch: VoxelBatch) -> NDArray[np.float16]:
+def point_features(student: SparseUNet | VoxelNet, batch: VoxelBatch) -> NDArray[np.float16]:
     """Features (P, C) of a batch's points: their voxels' features, NaN for points in no voxel."""
     nowhere = torch.full((1, student.out_channels), torch.nan)
     voxels = student(batch.feature, batch.coords, batch.batch_size).cpu() if len(batch.coords) else nowhere[:0]

@@ -13,6 +13,7 @@ from hvd import log
 from hvd.datasets.labels import LABEL_MAPS
 from hvd.datasets.segmentation import SegmentationData, VoxelBatch
 from hvd.datasets.splits import LABEL_UNIT, LabelBudget
+from hvd.datasets.student_voxels import MovingVoxels
 from hvd.errors import InputError
 from hvd.losses.segmentation import cross_entropy, lovasz_softmax
 from hvd.models.heads import SegmentationHead
@@ -35,7 +36,7 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
     seeding.start(config.seed, config.threads)
     device = pick_device(runtime.device)
     classes = LABEL_MAPS[config.dataset]
-    data = SegmentationData(inputs["frames"], inputs["labels"], classes, config.student.voxel_size_m)
+    data = SegmentationData(inputs["frames"], inputs["labels"], classes, MovingVoxels(config.student.voxel_size_m))
     chosen = labelled_rows(config, inputs["frames"], data.frames.scenes)
     labelled = usable(chosen, data.frames.num_points, data.frames.tokens, "point")
     backbone = build_backbone(config, inputs.get("student"), device)

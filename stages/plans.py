@@ -22,6 +22,7 @@ from stages.specs import (
     WORLD,
     DatasetName,
     EvalConfig,
+    ExportConfig,
     ExportFeaturesConfig,
     FinetuneConfig,
     LabelsConfig,
@@ -151,9 +152,9 @@ def evaluate(recipe: Recipe, source: Source, config: EvalConfig, model: Step | S
     return Step(EVAL, config.with_(dataset=source.dataset), inputs)
 
 
-def export(recipe: Recipe, student: Node) -> Step:
-    """The student as safetensors with a model card."""
-    return Step(EXPORT, recipe.export, (("student", student),))
+def export(config: ExportConfig, student: Node) -> Step:
+    """The student's weights with a model card."""
+    return Step(EXPORT, config, (("student", student),))
 
 
 def export_features(recipe: Recipe, source: Source, config: ExportFeaturesConfig, student: Node) -> Step:

@@ -14,6 +14,7 @@ from cache.work import Work
 from hvd import log
 from hvd.datasets.prepared import Frames
 from hvd.datasets.pretraining import PretrainBatch, PretrainData, PretrainOptions
+from hvd.datasets.student_voxels import build_voxelizer
 from hvd.errors import InputError
 from hvd.geometry.grid import GridSpec
 from hvd.losses.contrastive import Match, cell_loss, point_pixel_loss, segment_of_pairs, superpixel_loss
@@ -90,7 +91,7 @@ def open_data(config: PretrainConfig, inputs: Mapping[str, Path]) -> PretrainDat
     options = PretrainOptions(
         height=config.height,
         width=config.width,
-        voxel_size_m=config.student.voxel_size_m,
+        voxelizer=build_voxelizer(config.student),
         range_m=config.range_m,
         z_min_m=config.z_min_m,
         z_max_m=config.z_max_m,
@@ -121,7 +122,7 @@ def build_networks(config: PretrainConfig) -> Distiller:
             bins=bev.depth_bins,
             grid=GridSpec((-reach, -reach), (reach, reach), (bev.cell_m, bev.cell_m)),
             slab_m=(config.z_min_m, config.z_max_m),
-            voxel_size_m=config.student.voxel_size_m,
+            voxel_edges_m=config.student.voxel_edges_m,
             min_weight=bev.min_weight,
             uniform_depth=bev.depth == "uniform",
         )

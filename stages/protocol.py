@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hvd.datasets.prepared import Frames
+from hvd.models.config import UNetConfig
 from stages.specs import EvalConfig, FinetuneConfig, PretrainConfig, Schedule
 
 FILE = "protocol.json"
@@ -19,10 +20,19 @@ def pretraining(config: PretrainConfig, frames: Frames, num_frames: int) -> dict
     return {
         "data": data_name(frames),
         "frames": num_frames,
+        **_network(config),
         "views": "+".join(_view_names(config)),
         "teacher": teacher_name(config),
         **_schedule(config),
     }
+
+
+def _network(config: PretrainConfig) -> dict[str, Any]:
+    """The student's kind and voxels; a U-Net goes without saying, so that what it made before keeps its bytes."""
+    student = config.student
+    if isinstance(student, UNetConfig):
+        return {}
+    return {"network": student.title, "voxel_size_m": list(student.voxel_size_m)}
 
 
 def _view_names(config: PretrainConfig) -> list[str]:
@@ -116,7 +126,15 @@ def _student(model: Mapping[str, Any]) -> str:
     student = model["student"]
     if isinstance(student, str):
         return student + (", batch norm re-estimated" if "batch_norm" in model else "")
+    return student_line(student)
+
+
+def student_line(student: Mapping[str, Any]) -> str:
+    """How a student was pre-trained, in short: from its protocol."""
+    edges = student.get("voxel_size_m")
+    voxels = f" (voxels {' x '.join(f'{edge:g}' for edge in edges)} m)" if edges else ""
     return (
-        f"student {student['views']} on {student['data']} ({student['frames']} frames, {student['length']},"
-        f" batch {student['batch']}, seed {student['seed']}), teacher {student['teacher']}"
+        f"student {student.get('network', UNetConfig.title)}{voxels} {student['views']} on {student['data']}"
+        f" ({student['frames']} frames, {student['length']}, batch {student['batch']}, seed {student['seed']}),"
+        f" teacher {student['teacher']}"
     )

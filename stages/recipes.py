@@ -13,7 +13,16 @@ from pydantic import model_validator
 from hvd.config import Config, Tree, merge, parse, parse_set, read_toml
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.errors import UsageError
-from hvd.models.config import PAPER_BEV_HEAD, PAPER_UNET, SMALL_BEV_HEAD, SMALL_UNET
+from hvd.models.config import (
+    PAPER_BEV_HEAD,
+    PAPER_UNET,
+    PAPER_VOXELNET_BEV_HEAD,
+    SMALL_BEV_HEAD,
+    SMALL_UNET,
+    BevHeadConfig,
+    StudentKind,
+)
+from hvd.models.detector_config import KITTI_VOXELNET, SMALL_VOXELNET, VoxelNetConfig
 from hvd.models.teacher_config import PAPER_DEPTH_NET, SMALL_DEPTH_NET, DepthBins, TeacherConfig
 from hvd.world.config import WorldConfig, mini_world, smoke_world
 from stages.specs import (
@@ -252,8 +261,30 @@ def full_labels(recipe: Recipe) -> FinetuneConfig:
 RECIPES = {"paper": paper, "mini": mini, "smoke": smoke}
 
 
-def load(name: str, file: Path | None = None, assignments: Iterable[str] = ()) -> Recipe:
-    """The recipe `name` with a TOML file and `--set` assignments laid on top.
+# The encoder of the recipe's detector, and the head that collapses its features on the ground grid in pre-training.
+VOXELNETS = {
+    "paper": (KITTI_VOXELNET, PAPER_VOXELNET_BEV_HEAD),
+    "mini": (SMALL_VOXELNET, SMALL_BEV_HEAD),
+    "smoke": (SMALL_VOXELNET, SMALL_BEV_HEAD),
+}
+
+
+def with_voxelnet(recipe: Recipe, network: VoxelNetConfig, head: BevHeadConfig) -> Recipe:
+    """`recipe`, pre-training `network` in place of the U-Net; its weights fit a detector of any range.
+
+    Its range is that of pre-training, all around the sensor. Along z a VoxelNet takes 24, 40, 56, ... voxels, and
+    -5..3 m are 80: it is widened upward, to 3.8 m. The points are still those within -5..3 m, as for the U-Net, and
+    what augmentation lifts stays inside; below the road there is nothing to gain.
+    """
+    config = recipe.pretrain
+    reach = config.range_m
+    student = network.over((-reach, -reach, config.z_min_m), (reach, reach, config.z_max_m))
+    bev = None if config.bev is None else config.bev.with_(head=head)
+    return recipe.with_(pretrain=config.with_(student=student, bev=bev))
+
+
+def load(name: str, file: Path | None = None, assignments: Iterable[str] = (), student: StudentKind = "unet") -> Recipe:
+    """The recipe `name`, pre-training a `student` of that kind, with a TOML file and `--set` assignments laid on top.
 
     Raises:
         UsageError: an unknown recipe, key or value.
@@ -261,6 +292,8 @@ def load(name: str, file: Path | None = None, assignments: Iterable[str] = ()) -
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}", hint=f"valid: {', '.join(RECIPES)}")
     base = RECIPES[name]()
+    if student == "voxelnet":
+        base = with_voxelnet(base, *VOXELNETS[name])
     over = merge(read_toml(file) if file else {}, parse_set(assignments))
     return parse(Recipe, _lay(base.model_dump(), over)) if over else base
 

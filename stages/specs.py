@@ -7,7 +7,8 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hvd.config import Config
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
-from hvd.models.config import BevHeadConfig, UNetConfig
+from hvd.models.config import BevHeadConfig, StudentConfig, UNetConfig
+from hvd.models.detector_config import VoxelNetConfig
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
 
 DatasetName = Literal["nuscenes", "semkitti"]
@@ -176,7 +177,7 @@ class PretrainConfig(Schedule):
     z_min_m: float = -5.0
     z_max_m: float = 3.0
     occlusion_filter: bool = False
-    student: UNetConfig
+    student: StudentConfig
     teacher: TeacherConfig
     cached_features: bool = False
     optimizer: Optimizer
@@ -203,7 +204,16 @@ class PretrainConfig(Schedule):
             raise ValueError(
                 "cached_features and image_augmentation exclude each other: features are cached unaugmented"
             )
+        self._check_student_sees_the_range()
         return self
+
+    def _check_student_sees_the_range(self) -> None:
+        low, high = (-self.range_m, -self.range_m, self.z_min_m), (self.range_m, self.range_m, self.z_max_m)
+        if isinstance(self.student, VoxelNetConfig) and not self.student.covers(low, high):
+            raise ValueError(
+                f"range_m, z_min_m and z_max_m keep points from {low} to {high} m, more than the student's range:"
+                " widen student.range_min_m and student.range_max_m"
+            )
 
     def only_views(self) -> "PretrainConfig":
         """Without the slices of views that are off, so that the key holds only what can matter."""
@@ -242,7 +252,7 @@ class EvalConfig(Config):
 class ExportConfig(Config):
     """Student weights, config and model card."""
 
-    format: Literal["safetensors"] = "safetensors"
+    format: Literal["safetensors", "openpcdet"] = "safetensors"  # openpcdet: of a VoxelNet, under that program's names
 
 
 class ExportFeaturesConfig(Config):

@@ -16,6 +16,7 @@ from hvd import log
 
 if TYPE_CHECKING:
     from cache.store import Store
+    from hvd.models.config import StudentKind
     from stages.plans import Source
     from stages.recipes import Recipe
     from stages.runner import Runner, Runtime
@@ -56,13 +57,13 @@ class Common:
         """The recipe that was asked for; else `paper` with a data root and `mini` without."""
         return self.recipe or ("paper" if any(source.root for source in sources) else "mini")
 
-    def load(self, *sources: "Source") -> "Recipe":
-        """The recipe with file and `--set` on top; says which, and where the data comes from."""
+    def load(self, *sources: "Source", student: "StudentKind" = "unet") -> "Recipe":
+        """The recipe, pre-training that student, with file and `--set` on top; says which, and where the data is."""
         from stages.recipes import load
 
         name = self.recipe_name(*sources)
         skipping = ("frames.skip_bad=true",) if self.skip_bad else ()
-        recipe = load(name, self.config, (*(self.set_ or ()), *skipping))
+        recipe = load(name, self.config, (*(self.set_ or ()), *skipping), student)
         log.info(f"recipe {name}; " + "; ".join(str(source) for source in sources))
         return recipe
 

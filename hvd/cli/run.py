@@ -13,6 +13,7 @@ from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from hvd.models.config import StudentKind
     from stages.graph import Node, Step, Stored
     from stages.plans import Source
     from stages.runner import Runner, Status
@@ -52,6 +53,7 @@ def prep(
 def pretrain(
     common: Common,
     views: Annotated[str | None, typer.Option(help="ipv, bev or ipv,bev.")] = None,
+    student: Annotated[str, typer.Option(help="unet (for segmentation) or voxelnet (for detection).")] = "unet",
     dataset: Annotated[str, typer.Option(help="Data set with cameras.")] = "nuscenes",
     root: Root = None,
     version: Version = None,
@@ -62,7 +64,9 @@ def pretrain(
     source = find_source(dataset, root, version)
     if source.dataset != "nuscenes":
         raise UsageError(f"pre-training needs cameras, and {dataset} is read without", hint="use --dataset nuscenes")
-    recipe = common.load(source)
+    if student not in ("unet", "voxelnet"):
+        raise UsageError(f"unknown student {student!r}", hint="valid: unet, voxelnet")
+    recipe = common.load(source, student=student)  # type: ignore[arg-type]  # checked just above
     changes = {"views": views, "seed": common.seed}
     config = recipe.pretrain.with_(**{k: v for k, v in changes.items() if v is not None})
     execute(common, (plans.pretrain(recipe, source, config),), source)
@@ -91,7 +95,7 @@ def finetune(
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
     config = base.with_(**{k: v for k, v in changes.items() if v is not None})
     runner = common.runner(source)
-    student = None if from_ == "scratch" else find_student(runner, from_, source)
+    student = None if from_ == "scratch" else find_student(runner, from_, source, "unet")
     execute(common, (plans.finetune(recipe, source, config, student),), source, runner)
 
 
@@ -122,6 +126,9 @@ def export(
     from_: From = None,
     dataset: Annotated[str, typer.Option(help="For features: nuscenes or semkitti.")] = "nuscenes",
     split: Split = None,
+    format_: Annotated[
+        str | None, typer.Option("--format", help="Of the weights: safetensors, or openpcdet (a VoxelNet's alone).")
+    ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also copy the result into this folder.")] = None,
     root: Root = None,
     version: Version = None,
@@ -131,23 +138,29 @@ def export(
 
     if what not in ("student", "features"):
         raise UsageError(f"cannot export {what!r}", hint="valid: student, features")
+    if what == "features" and format_ is not None:
+        raise UsageError("--format is of weights; features are HDF5", hint="leave it out")
     source = find_source(dataset, root, version)
     recipe = common.load(source)
     runner = common.runner(source)
-    student = find_student(runner, from_, source)
     if what == "student":
-        step = plans.export(recipe, student)
+        weights = recipe.export.with_(format=format_ or recipe.export.format)
+        needed: StudentKind | None = "voxelnet" if weights.format == "openpcdet" else None
+        step = plans.export(weights, find_student(runner, from_, source, needed))
     else:
         config = recipe.export_features.with_(dataset=source.dataset, split=split or recipe.export_features.split)
-        step = plans.export_features(recipe, source, config, student)
+        step = plans.export_features(recipe, source, config, find_student(runner, from_, source))
     execute(common, (step,), source, runner)
     if out is not None and not common.dry_run:
         runner.copy(step, out)
         log.info(f"copied to {out}")
 
 
-def find_student(runner: "Runner", given: str | None, source: "Source") -> "Node":
+def find_student(runner: "Runner", given: str | None, source: "Source", kind: "StudentKind | None" = None) -> "Node":
     """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe.
+
+    Args:
+        kind: that it must be, None for any; a weights file is opened only when it is loaded.
 
     Raises:
         InputError: there is none, or it would mix real data and the built-in world unasked.
@@ -158,7 +171,8 @@ def find_student(runner: "Runner", given: str | None, source: "Source") -> "Node
         if not Path(given).is_file():
             raise InputError("no such weights file", where=given)
         return File(Path(given))
-    return _stored(runner, "pretrain", given, source, hint="run: hvd pretrain")
+    hint = "run: hvd pretrain --student voxelnet" if kind == "voxelnet" else "run: hvd pretrain"
+    return _stored(runner, "pretrain", given, source, hint, kind=kind)
 
 
 def find_model(runner: "Runner", given: str | None, source: "Source") -> "Stored":
@@ -168,15 +182,23 @@ def find_model(runner: "Runner", given: str | None, source: "Source") -> "Stored
 
 
 def _stored(
-    runner: "Runner", stage: str, given: str | None, source: "Source", hint: str, dataset: str | None = None
+    runner: "Runner",
+    stage: str,
+    given: str | None,
+    source: "Source",
+    hint: str,
+    dataset: str | None = None,
+    kind: "StudentKind | None" = None,
 ) -> "Stored":
+    from hvd.models.config import STUDENT_CONFIGS
     from stages.graph import Stored
 
-    found = runner.choose(stage, given, dataset)
+    found = runner.choose(stage, given, dataset, kind)
     if found is None:
-        recipes = sorted({item.details["recipe"] for item in runner.store.artifacts(stage)} - {runner.runtime.recipe})
+        what = f"{stage} artifact" if kind is None else f"{stage} artifact of a {STUDENT_CONFIGS[kind].title}"
+        recipes = runner.other_recipes(stage, kind)
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
-        raise InputError(f"no {stage} artifact of recipe {runner.runtime.recipe} in the store", why=others, hint=hint)
+        raise InputError(f"no {what} of recipe {runner.runtime.recipe} in the store", why=others, hint=hint)
     if given is None:
         log.info(f"from the newest: {stage} {found.key[:8]}")
         runner.refuse_mixing(found, str(source.root) if source.root else None)

@@ -17,7 +17,8 @@ from torch import Tensor
 from hvd.datasets import augment
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.prepared import Arrays, Frame, Frames
-from hvd.datasets.voxels import Voxels, collate, voxelize
+from hvd.datasets.student_voxels import Voxelizer
+from hvd.datasets.voxels import Batch, Voxels
 from hvd.errors import InputError
 from hvd.geometry.camera import Pairs, warp
 from hvd.geometry.occlusion import occluded
@@ -32,7 +33,7 @@ class PretrainBatch:
     """Everything one step needs; image rows run over (sample, camera)."""
 
     tokens: tuple[str, ...]
-    feature: Tensor  # (V, 1) f32 mean intensity
+    feature: Tensor  # (V, F) f32 as the student's voxelizer makes it
     coords: Tensor  # (V, 4) i32 batch, x, y, z >= 0
     origin: Tensor  # (3,) i32 subtracted from the voxel indices
     pair_voxel: Tensor  # (M,) i64 row of the voxel
@@ -59,7 +60,7 @@ class PretrainOptions:
 
     height: int
     width: int
-    voxel_size_m: float
+    voxelizer: Voxelizer
     range_m: float
     z_min_m: float
     z_max_m: float
@@ -85,7 +86,8 @@ class PretrainData:
 
     def batch(self, indices: Sequence[int], draw: int) -> PretrainBatch:
         """The samples of frames `indices`, augmented as for the draw numbered `draw`."""
-        return _stack([self._sample(index, (draw, place)) for place, index in enumerate(indices)])
+        samples = [self._sample(index, (draw, place)) for place, index in enumerate(indices)]
+        return _stack(samples, self.options.voxelizer.collate([sample.voxels for sample in samples]))
 
     def _sample(self, index: int, draw: tuple[int, int]) -> "_Sample":
         options, frame = self.options, self.frames.frame(index)
@@ -95,11 +97,11 @@ class PretrainData:
         if options.points.drop_cuboid:
             keep = augment.drop_cuboid(frame.point[:, :3], frame.pairs, options.points.drop_cuboid, rng)
             in_range &= keep
-        if not in_range.any():
-            raise InputError("frame has no point in range", where=frame.token, hint="widen pretrain.range_m")
         kept = np.flatnonzero(in_range)
         points = transform(aug_from_lidar, frame.point[kept, :3].astype(np.float64))
-        voxels = voxelize(points, frame.point[kept, 3], options.voxel_size_m)
+        voxels = options.voxelizer.voxels(points, frame.point[kept, 3])
+        if not len(voxels.coords):
+            raise InputError("frame has no point in range", where=frame.token, hint="widen pretrain.range_m")
         width, height = frame_size(self.frames)
         aug_from_image = self._draw_images(len(frame.intrinsics), width, height, rng)
         place = np.full(len(frame.point), -1, np.int64)
@@ -184,8 +186,7 @@ def _from_stored(aug_from_image: Floats, width: int, height: int, stored: Sequen
     return aug_from_image @ np.linalg.inv(to_stored)
 
 
-def _stack(samples: list[_Sample]) -> PretrainBatch:
-    batch = collate([s.voxels for s in samples])
+def _stack(samples: list[_Sample], batch: Batch) -> PretrainBatch:
     first_voxel = np.cumsum([0, *batch.voxel_counts])
     cameras = [len(s.frame.intrinsics) for s in samples]
     first_image = np.cumsum([0, *cameras])

@@ -16,7 +16,7 @@ from hvd.datasets import augment
 from hvd.datasets.augment_config import PointAugmentation
 from hvd.datasets.labels import IGNORED, LabelMap
 from hvd.datasets.prepared import Frames, Labels
-from hvd.datasets.voxels import collate, voxelize
+from hvd.datasets.student_voxels import Voxelizer
 from hvd.errors import InputError
 from hvd.geometry.se3 import transform
 from hvd.training.seeding import numpy_generator
@@ -27,9 +27,9 @@ class VoxelBatch:
     """Voxels of several frames; `label` is 0..C-1, or 255 where no point says."""
 
     tokens: tuple[str, ...]
-    feature: Tensor  # (V, 1) f32 mean intensity
+    feature: Tensor  # (V, F) f32 as the student's voxelizer makes it
     coords: Tensor  # (V, 4) i32 batch, x, y, z >= 0
-    point_voxel: Tensor  # (P,) i64, -1 for points that are not finite
+    point_voxel: Tensor  # (P,) i64, -1 for points that are not finite, or outside a VoxelNet's range
     label: Tensor  # (V,) i64
 
     @property
@@ -44,12 +44,13 @@ class SegmentationData:
     Args:
         frames, labels: folders of prepared parts; without labels every voxel is ignored.
         classes: the data set's label map.
+        voxelizer: of the student.
     """
 
-    def __init__(self, frames: Path, labels: Path | None, classes: LabelMap, voxel_size_m: float) -> None:
+    def __init__(self, frames: Path, labels: Path | None, classes: LabelMap, voxelizer: Voxelizer) -> None:
         self.frames = Frames(frames)
         self.labels = None if labels is None else Labels(labels)
-        self.classes, self.voxel_size_m = classes, voxel_size_m
+        self.classes, self.voxelizer = classes, voxelizer
 
     def point_labels(self, index: int) -> NDArray[np.uint8]:
         """Classes of a frame's points (P,), 255 = ignored."""
@@ -71,13 +72,13 @@ class SegmentationData:
                 if augmentation is not None:
                     rng = numpy_generator(seed[0], "finetune", seed[1], place)
                     points = transform(augment.draw_point_matrix(augmentation, rng), points)
-            voxels = voxelize(points, frame.point[:, 3], self.voxel_size_m)
+            voxels = self.voxelizer.voxels(points, frame.point[:, 3])
             if augmentation is not None and len(voxels.coords) == 0:
                 raise InputError("a labelled frame has no finite point", where=frame.token, hint="shift --label-offset")
             samples.append(voxels)
             tokens.append(frame.token)
             labels.append(self._voxel_labels(index, voxels.point_voxel, len(voxels.coords)))
-        batch = collate(samples)
+        batch = self.voxelizer.collate(samples)
         return VoxelBatch(
             tokens=tuple(tokens),
             feature=torch.from_numpy(batch.feature),

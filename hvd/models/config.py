@@ -1,22 +1,67 @@
 """What fixes the student's shape (no torch here: these configs enter artifact keys)."""
 
-from typing import Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Discriminator, Field, PositiveFloat, PositiveInt, Tag, model_validator
 
-from hvd.config import Config
+from hvd.config import Config, closest
+from hvd.errors import InputError
+from hvd.models.detector_config import VoxelNetConfig
 
+StudentKind = Literal["unet", "voxelnet"]
 Eight = tuple[PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt, PositiveInt]
 
 
 class UNetConfig(Config):
     """A residual sparse U-Net with four levels below the full resolution."""
 
+    kind: ClassVar[StudentKind] = "unet"
+    title: ClassVar[str] = "U-Net"
+
     voxel_size_m: PositiveFloat  # edge of the cubic voxels
     stem: PositiveInt  # channels of the first convolution, at full resolution
     planes: Eight  # channels of the four encoder stages (strides 2, 4, 8, 16) and the four decoder stages (8, 4, 2, 1)
     layers: Eight  # residual blocks of each stage
     norm_momentum: float = Field(default=0.05, gt=0, le=1)  # share of the new batch in the running statistics
+
+    @property
+    def voxel_edges_m(self) -> tuple[float, float, float]:
+        """Edges of a voxel along x, y, z."""
+        return self.voxel_size_m, self.voxel_size_m, self.voxel_size_m
+
+    @property
+    def feature_channels(self) -> int:
+        """Width of the features at the voxels."""
+        return self.planes[-1]
+
+
+STUDENT_CONFIGS: dict[str, type[UNetConfig] | type[VoxelNetConfig]] = {c.kind: c for c in (UNetConfig, VoxelNetConfig)}
+
+
+def kind_of(value: Any) -> StudentKind:
+    """The kind of a student's configuration, or of one as plain values.
+
+    It is told by the fields' names: where there was one kind alone, it entered no key, and must not now.
+    """
+    if isinstance(value, UNetConfig | VoxelNetConfig):
+        return value.kind
+    return closest(STUDENT_CONFIGS.values(), value).kind
+
+
+def require_kind(found: StudentKind, needed: StudentKind | None, where: object) -> None:
+    """Raises InputError if the student at `where` is another kind than `needed` (None: any will do)."""
+    if needed not in (None, found):
+        raise InputError(
+            "the student is another kind of network",
+            where=where,
+            why=f"a {STUDENT_CONFIGS[found].title}, and a {STUDENT_CONFIGS[needed].title} is needed",
+            hint=f"name another with --from, or run: hvd pretrain --student {needed}",
+        )
+
+
+StudentConfig = Annotated[
+    Annotated[UNetConfig, Tag("unet")] | Annotated[VoxelNetConfig, Tag("voxelnet")], Discriminator(kind_of)
+]
 
 
 class BevHeadConfig(Config):
@@ -44,4 +89,7 @@ SMALL_UNET = UNetConfig(
 
 # 0.1 m voxels into 0.4 m cells and one slab of 8 m: total stride 4 x 4 x 80.
 PAPER_BEV_HEAD = BevHeadConfig(kind="conv", strides=((2, 2, 4), (2, 2, 4), (1, 1, 5)))
+# The same cells and slab in KITTI's voxels of 0.05 x 0.05 x 0.1 m: total stride 8 x 8 x 80. Convolutions as with the
+# U-Net: their kernels tell apart where in the pillar a voxel lies, which a mean over up to 5120 voxels would not.
+PAPER_VOXELNET_BEV_HEAD = BevHeadConfig(kind="conv", strides=((2, 2, 4), (2, 2, 4), (2, 2, 5)))
 SMALL_BEV_HEAD = BevHeadConfig(kind="pool")

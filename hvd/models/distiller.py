@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from hvd.geometry.grid import GridSpec
 from hvd.models.config import BevHeadConfig, UNetConfig
 from hvd.models.depth import build_depth_net, camera_numbers
+from hvd.models.detector_config import VoxelNetConfig
 from hvd.models.heads import PixelHead, PointHead, build_bev_head
 from hvd.models.splat import frustum_cells, splat
+from hvd.models.student import build_student
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherShape
-from hvd.models.unet import SparseUNet
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class BevBranch(nn.Module):
         bins: DepthBins,
         grid: GridSpec,
         slab_m: tuple[float, float],
-        voxel_size_m: float,
+        voxel_edges_m: tuple[float, float, float],
         min_weight: float,
         uniform_depth: bool = False,
     ) -> None:
@@ -83,7 +84,7 @@ class BevBranch(nn.Module):
         )  # the ground grid with one slab in z
         self.bins, self.uniform_depth = bins, uniform_depth
         self.stride, self.min_weight = teacher.stride, min_weight
-        self.head = build_bev_head(head, in_channels, grid, slab_m, voxel_size_m)
+        self.head = build_bev_head(head, in_channels, grid, slab_m, voxel_edges_m)
         self.depth_net = build_depth_net(depth_net, teacher.channels, bins.count)
 
     def forward(self, voxels: Tensor, coords: Tensor, origin: Tensor, features: Tensor, cameras: Cameras) -> BevView:
@@ -115,14 +116,14 @@ class Distiller(nn.Module):
 
     def __init__(
         self,
-        student: UNetConfig,
+        student: UNetConfig | VoxelNetConfig,
         teacher: TeacherShape,
         channels: int,
         pixel_size: tuple[int, int] | None,
         ipv: bool,
     ) -> None:
         super().__init__()
-        self.student = SparseUNet(student)
+        self.student = build_student(student)
         self.point_head = PointHead(self.student.out_channels, channels) if ipv else None
         self.pixel_head = PixelHead(teacher.channels, channels, pixel_size) if ipv else None
         self.bev: BevBranch | None = None

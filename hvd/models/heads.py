@@ -74,8 +74,8 @@ class Pillars:
     per_cell: tuple[int, int, int]  # voxels of one cell along x, y; z: the whole slab
 
     @classmethod
-    def of(cls, grid: GridSpec, slab_m: tuple[float, float], voxel_size_m: float) -> "Pillars":
-        """Count `grid` (x, y in metres) and the slab (lowest and highest z in metres) in voxels.
+    def of(cls, grid: GridSpec, slab_m: tuple[float, float], voxel_edges_m: tuple[float, float, float]) -> "Pillars":
+        """Count `grid` (x, y in metres) and the slab (lowest and highest z in metres) in voxels with edges (x, y, z).
 
         Raises:
             ValueError: a border or a cell is no whole number of voxels.
@@ -83,7 +83,8 @@ class Pillars:
         low = (*grid.minimum, slab_m[0])
         high = (*grid.maximum, slab_m[1])
         cell = (*grid.cell, slab_m[1] - slab_m[0])
-        x, y, z = ([_whole(metres, voxel_size_m) for metres in axis] for axis in zip(low, high, cell, strict=True))
+        axes = zip(zip(low, high, cell, strict=True), voxel_edges_m, strict=True)
+        x, y, z = ([_whole(metres, edge_m) for metres in lengths] for lengths, edge_m in axes)
         return cls(
             low=(x[0], y[0], z[0]),
             size=(x[1] - x[0], y[1] - y[0], z[1] - z[0]),
@@ -116,10 +117,10 @@ class Pillars:
         return (batch.long() * self.cells[0] + x.long()) * self.cells[1] + y.long()
 
 
-def _whole(metres: float, voxel_size_m: float) -> int:
-    count = round(metres / voxel_size_m)
-    if abs(count * voxel_size_m - metres) > 1e-6 * max(1.0, abs(metres)):
-        raise ValueError(f"{metres} m is no whole number of voxels of {voxel_size_m} m")
+def _whole(metres: float, edge_m: float) -> int:
+    count = round(metres / edge_m)
+    if abs(count * edge_m - metres) > 1e-6 * max(1.0, abs(metres)):
+        raise ValueError(f"{metres} m is no whole number of voxels of {edge_m} m")
     return count
 
 
@@ -174,10 +175,18 @@ class ConvBevHead(nn.Module):
 
 
 def build_bev_head(
-    config: BevHeadConfig, in_channels: int, grid: GridSpec, slab_m: tuple[float, float], voxel_size_m: float
+    config: BevHeadConfig,
+    in_channels: int,
+    grid: GridSpec,
+    slab_m: tuple[float, float],
+    voxel_edges_m: tuple[float, float, float],
 ) -> PoolBevHead | ConvBevHead:
-    """The head that `config` asks for, over `grid` (x, y in metres) and one slab of z (lowest, highest, in metres)."""
-    pillars = Pillars.of(grid, slab_m, voxel_size_m)
+    """The head that `config` asks for, over `grid` (x, y in metres) and one slab of z (lowest, highest, in metres).
+
+    Raises:
+        ValueError: cells or slab are no whole numbers of voxels, or not what the config's strides multiply to.
+    """
+    pillars = Pillars.of(grid, slab_m, voxel_edges_m)
     if config.strides is None:
         return PoolBevHead(in_channels, config.channels, pillars)
     return ConvBevHead(in_channels, config.channels, pillars, config.strides)

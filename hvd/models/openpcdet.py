@@ -3,6 +3,7 @@
 There the axes run (z, y, x), and a kernel is (out, z, y, x, in); here (x, y, z), and (out, x, y, z, in).
 """
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,9 +41,16 @@ def from_openpcdet(content: Mapping[str, Any], source: Path) -> State:
     return {_renamed(name, _OUR_PARTS): _swapped(value) for name, value in theirs.items()}
 
 
+def openpcdet_bytes(network: nn.Module) -> bytes:
+    """A checkpoint that OpenPCDet loads as a pre-trained model; of the same weights, the same bytes."""
+    content = io.BytesIO()  # torch's own writer would report a full disk without an error number
+    torch.save({CONTAINER: to_openpcdet(network)}, content)
+    return content.getvalue()
+
+
 def save_openpcdet(path: Path, network: nn.Module) -> None:
-    """Write a checkpoint that OpenPCDet loads as a pre-trained model."""
-    torch.save({CONTAINER: to_openpcdet(network)}, path)
+    """Write `openpcdet_bytes`."""
+    path.write_bytes(openpcdet_bytes(network))
 
 
 def load_openpcdet(network: nn.Module, path: Path, sha256: str | None = None) -> MatchReport:

@@ -97,8 +97,7 @@ class VoxelNet(nn.Module):
         self.conv4 = _stage(third, fourth, "4", (1, 1, 0), momentum)
         last = StridedConv(fourth, config.out_channels, "down_out", (1, 1, 3), (1, 1, 2), (0, 0, 0))
         self.conv_out = ConvNorm(last, momentum, _EPS)
-        widths = dict(zip(LATTICES, (*config.stages, config.out_channels), strict=True))
-        self.out_channels: int = sum(widths[name] for name in config.read)
+        self.out_channels: int = config.feature_channels
 
     def forward(self, feature: Tensor, coords: Tensor, batch_size: int) -> Tensor:
         """Features (V, 4) at coords (V, 4), as `encode` takes them -> (V, out_channels) at the same voxels."""

@@ -7,8 +7,10 @@ import torch
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.prepared import write_arrays, write_frames
 from hvd.datasets.pretraining import PretrainData, PretrainOptions
+from hvd.datasets.student_voxels import MovingVoxels, build_voxelizer
 from hvd.geometry.camera import lift
 from stages.prep_frames import prepare
+from stages.recipes import load
 from stages.sources import open_dataset
 
 VOXEL_M = 0.1
@@ -27,11 +29,18 @@ def prepared(real_data, tmp_path_factory):
     return folder
 
 
-def open_data(folder, points: PointAugmentation, images: ImageAugmentation | None) -> PretrainData:
+PAPER_VOXELNET = load("paper", student="voxelnet").pretrain.student
+VOXELIZERS = {"unet": MovingVoxels(VOXEL_M), "voxelnet": build_voxelizer(PAPER_VOXELNET)}
+EDGES_M = {"unet": (VOXEL_M, VOXEL_M, VOXEL_M), "voxelnet": PAPER_VOXELNET.voxel_edges_m}
+
+
+def open_data(
+    folder, points: PointAugmentation, images: ImageAugmentation | None, student: str = "unet"
+) -> PretrainData:
     options = PretrainOptions(
         height=224,
         width=416,
-        voxel_size_m=VOXEL_M,
+        voxelizer=VOXELIZERS[student],
         range_m=51.2,
         z_min_m=-5,
         z_max_m=3,
@@ -53,9 +62,10 @@ AUGMENTATIONS = {
 }
 
 
-@pytest.mark.parametrize("name", AUGMENTATIONS)
-def test_a_pair_lifted_at_its_depth_lands_in_its_own_voxel(prepared, name):
-    data = open_data(prepared, *AUGMENTATIONS[name])
+@pytest.mark.parametrize(("name", "student"), [*((name, "unet") for name in AUGMENTATIONS), ("paper", "voxelnet")])
+def test_a_pair_lifted_at_its_depth_lands_in_its_own_voxel(prepared, name, student):
+    data = open_data(prepared, *AUGMENTATIONS[name], student)
+    edges = torch.tensor(EDGES_M[student], dtype=torch.float64)
     for draw in range(4):
         batch = data.batch([0, 0], draw)
         assert len(batch.pair_voxel) > 1000
@@ -71,8 +81,8 @@ def test_a_pair_lifted_at_its_depth_lands_in_its_own_voxel(prepared, name):
                 batch.aug_from_image[image].double(),
                 batch.aug_from_lidar[image // per_sample].double(),
             )
-        corner = (batch.coords[batch.pair_voxel, 1:] + batch.origin).double() * VOXEL_M
-        outside = torch.maximum(corner - lifted, lifted - corner - VOXEL_M).amax(1)
+        corner = (batch.coords[batch.pair_voxel, 1:] + batch.origin).double() * edges
+        outside = torch.maximum(corner - lifted, lifted - corner - edges).amax(1)
         # float32 matrices and pixels: within a centimetre, at distances up to 60 m within 2 cm
         assert outside.max() < 0.02
         assert torch.equal(batch.coords[batch.pair_voxel, 0].long(), batch.pair_image // per_sample)
@@ -94,8 +104,19 @@ def test_superpixels_move_with_the_image(prepared):
     assert len(frame.pairs) >= len(batch.pair_uv)
 
 
-def test_a_draw_decides_every_bit(prepared):
-    data = open_data(prepared, *AUGMENTATIONS["paper"])
+def test_a_voxelnets_features_and_origin_are_those_of_the_augmented_frame(prepared):
+    data = open_data(prepared, *AUGMENTATIONS["paper"], "voxelnet")
+    edges = torch.tensor(PAPER_VOXELNET.voxel_edges_m)
+    for draw in range(3):
+        batch = data.batch([0, 0], draw)
+        assert batch.origin.tolist() == [-1024, -1024, -50]
+        centre = (batch.coords[:, 1:] + batch.origin + 0.5) * edges
+        assert ((batch.feature[:, :3] - centre).abs() <= edges / 2 + 1e-4).all()
+
+
+@pytest.mark.parametrize("student", VOXELIZERS)
+def test_a_draw_decides_every_bit(prepared, student):
+    data = open_data(prepared, *AUGMENTATIONS["paper"], student)
     first, again, other = data.batch([0], 1), data.batch([0], 1), data.batch([0], 2)
     for name in ("coords", "feature", "pair_uv", "segments", "pixels"):
         assert torch.equal(getattr(first, name), getattr(again, name))

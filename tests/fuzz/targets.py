@@ -24,6 +24,7 @@ from hvd.datasets.semantickitti import open_semantickitti
 from hvd.datasets.splits import LabelBudget, own_splits
 from hvd.datasets.voxels import voxelize
 from hvd.models.config import SMALL_UNET
+from hvd.models.detector_config import SMALL_VOXELNET
 from hvd.models.student import read_config
 from hvd.models.weights import load_checkpoint, resnet_state
 from stages.plans import Settings
@@ -271,7 +272,8 @@ def safetensors(path: Path) -> Target:
         return struct.pack("<Q", (len(text) if claimed is None else claimed) % 2**64) + text + tensors
 
     lengths = st.none() | NUMBERS.filter(lambda number: isinstance(number, int))
-    inner = damaged_tree(SMALL_UNET.resolved()).map(json.dumps)
+    configs = SMALL_UNET.resolved(), {"kind": "voxelnet", **SMALL_VOXELNET.resolved()}
+    inner = st.one_of(*map(damaged_tree, configs)).map(json.dumps)
     carried = inner.map(lambda text: json.dumps({**header, "__metadata__": {"config": text}}).encode())
 
     def read(data: bytes) -> None:

@@ -1,8 +1,15 @@
-"""The release's geometry, kept for comparison: right where nothing is augmented, wrong as soon as something is."""
+"""The release's geometry, kept for comparison, and how far both views' gradients reach into either student."""
 
+import pytest
 import torch
 
-from hvd.models.distiller import Cameras, released_geometry
+from hvd.geometry.grid import GridSpec
+from hvd.models.config import SMALL_BEV_HEAD, BevHeadConfig
+from hvd.models.detector_config import VoxelNetConfig
+from hvd.models.distiller import Cameras, Distiller, released_geometry
+from hvd.models.heads import build_bev_head
+from hvd.models.teacher_config import TeacherShape
+from tests.models.dense import random_coords
 
 HEIGHT, WIDTH = 56, 96
 
@@ -31,3 +38,41 @@ def test_x_and_y_are_swapped_and_the_flip_takes_the_height():
     broken = released_geometry(exact, HEIGHT, WIDTH).aug_from_image[0]
     assert torch.equal(broken, torch.tensor([[3.0, 0, 5], [0, -2, HEIGHT - 1], [0, 0, 1]], dtype=torch.float64))
     assert torch.equal(exact.aug_from_image[0], image), "the argument stays as it was"
+
+
+TINY = VoxelNetConfig(
+    voxel_size_m=(0.2, 0.2, 0.1),
+    range_min_m=(-1.6, -1.6, -1.0),
+    range_max_m=(1.6, 1.6, 1.4),
+    stem=3,
+    stages=(4, 5, 6, 7),
+    out_channels=8,
+)
+CONV = BevHeadConfig(kind="conv", strides=((2, 2, 5), (2, 2, 4)))
+LAYERS = ("conv_input", "conv1", "conv2", "conv3", "conv4", "conv_out")
+
+
+@pytest.mark.parametrize("view", ["ipv", "pool", "conv"])
+@pytest.mark.parametrize("read", [TINY.read, ("conv2",), ("conv3", "conv_out")])
+def test_each_view_teaches_every_level_that_is_read(view: str, read: tuple[str, ...]) -> None:
+    torch.manual_seed(0)
+    config = TINY.with_(read=read)
+    networks = Distiller(config, TeacherShape(channels=4, stride=8), 16, None, ipv=True)
+    coords = random_coords(2, config.counts, 0.03, seed=0)
+    voxels = networks.student(torch.rand(len(coords), 4), coords, 2)
+    assert voxels.shape == (len(coords), config.feature_channels)
+    if view == "ipv":
+        assert networks.point_head is not None
+        compared = networks.point_head(voxels)[::7]  # as at the pairs
+    else:
+        grid, slab = GridSpec((-1.6, -1.6), (1.6, 1.6), (0.8, 0.8)), (-1.0, 1.0)
+        head = build_bev_head(
+            CONV if view == "conv" else SMALL_BEV_HEAD, voxels.shape[1], grid, slab, TINY.voxel_size_m
+        )
+        compared, cell = head(voxels, coords, torch.tensor(TINY.low, dtype=torch.int32))
+        assert sorted(cell.tolist()) == list(range(2 * 4 * 4))
+    (compared @ torch.rand(compared.shape[1])).square().sum().backward()
+    last = max(LAYERS.index(name) for name in read)
+    for name, weight in networks.student.named_parameters():
+        taught = weight.grad is not None and bool(weight.grad.any())
+        assert taught == (LAYERS.index(name.split(".")[0]) <= last), name

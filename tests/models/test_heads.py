@@ -11,9 +11,11 @@ from hvd.errors import UsageError
 from hvd.geometry.grid import GridSpec
 from hvd.models.config import PAPER_BEV_HEAD, PAPER_UNET, SMALL_BEV_HEAD, BevHeadConfig
 from hvd.models.heads import ConvBevHead, PixelHead, PointHead, SegmentationHead, build_bev_head
+from stages.recipes import load
 from tests.models.dense import at, random_coords, to_dense
 
 VOXEL_M, SLAB_M = 0.2, (-0.4, 0.4)  # cells of 2 x 3 voxels, a slab of 4
+EDGES_M = (VOXEL_M, VOXEL_M, VOXEL_M)
 GRID = GridSpec((-1.6, -1.8), (1.6, 1.8), (0.4, 0.6))  # 8 x 6 cells
 CONV = BevHeadConfig(kind="conv", channels=16, strides=((2, 1, 2), (1, 3, 2)))
 POOL = BevHeadConfig(kind="pool", channels=16)
@@ -32,9 +34,9 @@ def voxels() -> tuple[Tensor, Tensor]:
     return torch.randn(len(coords), 5), coords
 
 
-def _cells(coords: Tensor) -> np.ndarray:
+def _cells(coords: Tensor, edges_m: tuple[float, float, float] = EDGES_M) -> np.ndarray:
     """Flat cell of each voxel's centre by float64 geometry, -1 off the grid or the slab."""
-    centre = (coords[:, 1:].numpy().astype(np.float64) + ORIGIN.numpy() + 0.5) * VOXEL_M
+    centre = (coords[:, 1:].numpy().astype(np.float64) + ORIGIN.numpy() + 0.5) * edges_m
     index, inside = GRID.cells(centre[:, :2])
     inside &= (centre[:, 2] >= SLAB_M[0]) & (centre[:, 2] < SLAB_M[1])
     return np.where(inside, coords[:, 0].numpy() * GRID.num_cells + GRID.flat(index), -1)
@@ -73,11 +75,12 @@ def test_pixel_head_resamples_about_pixel_centres() -> None:
     torch.testing.assert_close(value[inner], ((u + 0.5) / 4 - 0.5)[inner], rtol=1e-5, atol=1e-5)
 
 
-def test_pool_head_equals_a_loop(voxels: tuple[Tensor, Tensor]) -> None:
+@pytest.mark.parametrize("edges_m", [EDGES_M, (0.2, 0.3, 0.1), (0.1, 0.2, 0.4)])
+def test_pool_head_equals_a_loop(voxels: tuple[Tensor, Tensor], edges_m: tuple[float, float, float]) -> None:
     features, coords = voxels
-    head = build_bev_head(POOL, 5, GRID, SLAB_M, VOXEL_M)
+    head = build_bev_head(POOL, 5, GRID, SLAB_M, edges_m)
     output, cell = head(features, coords, ORIGIN)
-    numbers = _cells(coords)
+    numbers = _cells(coords, edges_m)
     assert (numbers == -1).any()
     assert sorted(cell.tolist()) == sorted(set(numbers) - {-1})  # each occupied cell, once
     for row, number in zip(output, cell.tolist(), strict=True):
@@ -88,7 +91,7 @@ def test_pool_head_equals_a_loop(voxels: tuple[Tensor, Tensor]) -> None:
 def test_conv_head_equals_a_dense_one(voxels: tuple[Tensor, Tensor]) -> None:
     features, coords = voxels
     torch.manual_seed(1)
-    head = build_bev_head(CONV, 5, GRID, SLAB_M, VOXEL_M).eval()
+    head = build_bev_head(CONV, 5, GRID, SLAB_M, EDGES_M).eval()
     assert isinstance(head, ConvBevHead)
     output, cell = head(features, coords, ORIGIN)
     assert sorted(cell.tolist()) == sorted(set(_cells(coords)) - {-1})
@@ -112,7 +115,7 @@ def test_conv_head_equals_a_dense_one(voxels: tuple[Tensor, Tensor]) -> None:
 def test_bev_heads_learn(voxels: tuple[Tensor, Tensor], config: BevHeadConfig) -> None:
     features, coords = voxels
     features = features.clone().requires_grad_()
-    head = build_bev_head(config, 5, GRID, SLAB_M, VOXEL_M)
+    head = build_bev_head(config, 5, GRID, SLAB_M, EDGES_M)
     output, _ = head(features, coords, ORIGIN)
     _assert_unit(output.detach())
     output[:, 0].sum().backward()
@@ -123,27 +126,40 @@ def test_bev_heads_learn(voxels: tuple[Tensor, Tensor], config: BevHeadConfig) -
 
 def test_bev_head_with_no_voxel_on_the_grid(voxels: tuple[Tensor, Tensor]) -> None:
     features, coords = voxels
-    output, cell = build_bev_head(POOL, 5, GRID, SLAB_M, VOXEL_M)(features, coords, ORIGIN + 1000)
+    output, cell = build_bev_head(POOL, 5, GRID, SLAB_M, EDGES_M)(features, coords, ORIGIN + 1000)
     assert output.shape == (0, 16)
     assert cell.shape == (0,)
 
 
 def test_paper_head_fits_the_paper_grid() -> None:
     grid = GridSpec((-51.2, -51.2), (51.2, 51.2), (0.4, 0.4))
-    head = build_bev_head(PAPER_BEV_HEAD, 96, grid, (-5.0, 3.0), PAPER_UNET.voxel_size_m)
+    head = build_bev_head(PAPER_BEV_HEAD, 96, grid, (-5.0, 3.0), PAPER_UNET.voxel_edges_m)
     assert head.pillars.per_cell == (4, 4, 80)
     assert head.pillars.cells == (256, 256)
+
+
+def test_a_voxelnet_has_as_many_cells_in_the_paper_recipe() -> None:
+    config = load("paper", student="voxelnet").pretrain
+    assert config.bev is not None
+    grid, slab = GridSpec((-51.2, -51.2), (51.2, 51.2), (config.bev.cell_m,) * 2), (config.z_min_m, config.z_max_m)
+    head = build_bev_head(config.bev.head, 8, grid, slab, config.student.voxel_edges_m)
+    assert isinstance(head, ConvBevHead) and head.pillars.per_cell == (8, 8, 80)
+    assert head.pillars.cells == (256, 256)
+    corners = torch.tensor([[0, 0, 0, 0], [0, 7, 7, 79], [0, 8, 0, 0], [0, 2047, 2047, 79], [0, 9, 9, 80]])
+    output, cell = head(torch.rand(5, 8), corners.int(), torch.tensor(config.student.low, dtype=torch.int32))
+    assert sorted(cell.tolist()) == [0, 256, 256 * 256 - 1]  # the last voxel lies above the slab
+    _assert_unit(output.detach())
 
 
 def test_strides_that_miss_the_cell_are_refused() -> None:
     wrong = BevHeadConfig(kind="conv", strides=((2, 3, 2),))
     with pytest.raises(ValueError, match=r"\(2, 3, 2\).*\(2, 3, 4\)"):
-        build_bev_head(wrong, 5, GRID, SLAB_M, VOXEL_M)
+        build_bev_head(wrong, 5, GRID, SLAB_M, EDGES_M)
 
 
 def test_a_cell_of_part_of_a_voxel_is_refused() -> None:
     with pytest.raises(ValueError, match=r"-1\.8 m .* 0\.4 m"):
-        build_bev_head(SMALL_BEV_HEAD, 5, GRID, SLAB_M, 0.4)
+        build_bev_head(SMALL_BEV_HEAD, 5, GRID, SLAB_M, (0.4, 0.4, 0.4))
 
 
 @pytest.mark.parametrize("tree", [{"kind": "conv"}, {"kind": "pool", "strides": [[2, 2, 4]]}])

@@ -20,10 +20,14 @@ from hvd.datasets.voxels import collate, voxelize
 from hvd.errors import InputError
 from hvd.geometry.camera import Pairs
 from hvd.models.config import UNetConfig
+from hvd.models.detector_config import KITTI_VOXELNET, VoxelNetConfig
+from hvd.models.openpcdet import load_openpcdet
 from hvd.models.student import read_config, save_student
 from hvd.models.unet import SparseUNet
+from hvd.models.voxelnet import VoxelNet
 from hvd.models.weights import load_checkpoint
 from stages import export, export_features, protocol
+from stages.model_card import model_card
 from stages.runner import Runtime
 from stages.selection import write_splits
 from stages.specs import ExportConfig, ExportFeaturesConfig
@@ -51,6 +55,54 @@ def trained(tmp_path: Path, student: SparseUNet) -> Path:
     save_student(folder / "student.safetensors", student, NETWORK)
     protocol.write(folder, TRAINED)
     return folder
+
+
+VOXELNET = VoxelNetConfig(
+    voxel_size_m=(0.5, 0.5, 0.25),
+    range_min_m=(-8.0, -8.0, -4.0),
+    range_max_m=(8.0, 8.0, 6.0),
+    stem=3,
+    stages=(4, 5, 6, 7),
+    out_channels=8,
+)
+
+
+@pytest.fixture
+def encoder() -> VoxelNet:
+    torch.manual_seed(1)
+    network = VoxelNet(VOXELNET)
+    for name, value in network.state_dict().items():
+        if ".norm." in name and value.is_floating_point():
+            value.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+@pytest.fixture
+def trained_encoder(tmp_path: Path, encoder: VoxelNet) -> Path:
+    folder = tmp_path / "pretrain-voxelnet"
+    folder.mkdir()
+    save_student(folder / "student.safetensors", encoder, VOXELNET)
+    protocol.write(folder, {**TRAINED, "network": "VoxelNet"})
+    return folder
+
+
+def encoder_features_of(encoder: VoxelNet, points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Per-point features, the plain way: the points in a dictionary by voxel; NaN off the range."""
+    low, edges, counts = np.array(VOXELNET.range_min_m), np.array(VOXELNET.voxel_size_m), np.array(VOXELNET.counts)
+    cells: dict[tuple[int, ...], list[int]] = {}
+    for row, point in enumerate(points.astype(np.float64)):
+        place = (point[:3] - low) / edges
+        if np.isfinite(point).all() and (place >= 0).all() and (place < counts).all():
+            cells.setdefault(tuple(int(v) for v in place), []).append(row)
+    out = np.full((len(points), encoder.out_channels), np.nan, np.float32)
+    if cells:
+        feature = np.stack([points[rows].astype(np.float64).mean(axis=0) for rows in cells.values()])
+        coords = torch.tensor([(0, *cell) for cell in cells], dtype=torch.int32)
+        with torch.no_grad():
+            found = encoder(torch.from_numpy(feature).float(), coords, 1).numpy()
+        for rows, value in zip(cells.values(), found, strict=True):
+            out[rows] = value
+    return out
 
 
 @pytest.fixture
@@ -126,6 +178,58 @@ def test_export_is_the_same_twice(trained: Path, tmp_path: Path) -> None:
     assert contents[0] == contents[1]
 
 
+def test_a_voxelnets_card_says_what_it_is_and_how_to_load_it(
+    trained_encoder: Path, work: Work, encoder: VoxelNet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export.run(ExportConfig(), {"student": trained_encoder}, work, RUNTIME)
+    values = json.loads((work.folder / "config.json").read_text())
+    assert values["network"] == "hvd.models.voxelnet.VoxelNet"
+    assert VoxelNetConfig.model_validate(values["config"]) == VOXELNET
+    assert values["out_channels"] == 5 + 6 + 7 + 8 and "mean x, y, z" in values["input"]
+    card = (work.folder / "README.md").read_text()
+    for words in ("0.5 x 0.5 x 0.25 m, from (-8.0, -8.0, -4.0)", "26 features", "conv2, conv3", "object detection"):
+        assert words in card, words
+    found = re.search(r"```python\n(.*?)```", card, re.DOTALL)
+    assert found is not None and "{" not in card.split("```")[0]
+    points = cloud(60, seed=1)
+    names: dict[str, Any] = {"points": points}
+    monkeypatch.chdir(work.folder)
+    exec(found[1], names)
+    inside = names["batch"].point_voxel >= 0
+    expected = encoder_features_of(encoder, points)
+    assert np.array_equal(inside, ~np.isnan(expected[:, 0])) and not inside.all()
+    features = names["features"].numpy()[names["batch"].point_voxel[inside]]
+    np.testing.assert_allclose(features, expected[inside], rtol=1e-4, atol=1e-5)
+
+
+def test_openpcdet_gets_every_weight(trained_encoder: Path, tmp_path: Path, work: Work, encoder: VoxelNet) -> None:
+    config = ExportConfig(format="openpcdet")
+    export.run(config, {"student": trained_encoder}, work, RUNTIME)
+    assert sorted(path.name for path in work.folder.iterdir()) == ["README.md", "config.json", "openpcdet.pth"]
+    torch.manual_seed(2)
+    other = VoxelNet(VOXELNET)
+    assert load_openpcdet(other, work.folder / "openpcdet.pth").complete
+    for name, value in encoder.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+    card = (work.folder / "README.md").read_text()
+    for words in ("VOXEL_SIZE: [0.5, 0.5, 0.25]", "not those of `VoxelBackBone8x`", "3; (4, 5, 6, 7); 8"):
+        assert words in card, words
+    with Store(tmp_path / "again").claim("export", key_of({})) as again:
+        export.run(config, {"student": trained_encoder}, again, RUNTIME)
+        assert (again.folder / "openpcdet.pth").read_bytes() == (work.folder / "openpcdet.pth").read_bytes()
+
+
+def test_a_u_net_has_no_place_in_openpcdet(trained: Path, work: Work) -> None:
+    with pytest.raises(InputError, match="a U-Net, and a VoxelNet is needed"):
+        export.run(ExportConfig(format="openpcdet"), {"student": trained}, work, RUNTIME)
+    assert not list(work.folder.iterdir())
+
+
+def test_the_published_widths_are_called_so() -> None:
+    assert "as published." in model_card(KITTI_VOXELNET, 288, 1, TRAINED, "openpcdet")
+    assert "not those" not in model_card(KITTI_VOXELNET, 288, 1, TRAINED, "openpcdet")
+
+
 @pytest.mark.parametrize(
     ("record", "words"),
     [
@@ -135,12 +239,12 @@ def test_export_is_the_same_twice(trained: Path, tmp_path: Path) -> None:
     ],
 )
 def test_licence_follows_the_data(record: Any, words: str) -> None:
-    card = export.model_card(NETWORK, 5, 1000, record)
+    card = model_card(NETWORK, 5, 1000, record)
     assert words in card.split("## Licence")[1].split("## Loading")[0]
 
 
 def test_a_fine_tuned_model_shows_where_it_began() -> None:
-    card = export.model_card(NETWORK, 5, 1000, {"data": "nuscenes", "labels": "1%", "student": TRAINED})
+    card = model_card(NETWORK, 5, 1000, {"data": "nuscenes", "labels": "1%", "student": TRAINED})
     assert "- labels: 1%\n- student:\n  - data: built-in world" in card
 
 
@@ -207,6 +311,23 @@ def test_features_of_every_point_of_the_split(
     assert np.isnan(found[110:]).all() and np.isnan(found[[5, 70]]).all()
     assert attributes["voxel_size_m"] == 0.5 and attributes["split"] == "paper val" and attributes["data"] == "semkitti"
     assert json.loads(attributes["student"]) == TRAINED and "point_offset" in attributes["layout"]
+
+
+def test_a_voxelnets_features_of_every_point(
+    trained_encoder: Path, frames: Path, clouds: list[NDArray[np.float32]], encoder: VoxelNet, work: Work
+) -> None:
+    config = ExportFeaturesConfig(dataset="semkitti", split="val")
+    metrics = export_features.run(config, {"student": trained_encoder, "frames": frames}, work, RUNTIME)
+    expected = np.concatenate([encoder_features_of(encoder, points) for points in clouds[1:]])
+    nowhere = np.isnan(expected[:, 0])
+    assert 5 < nowhere.sum() < 60, "some finite points lie off the range"
+    assert metrics == {"frames": 3, "points": 113, "points_without_voxel": int(nowhere.sum())}
+    with h5py.File(work.folder / "features.h5") as file:
+        found = file["feature"][:].astype(np.float32)
+        attributes = dict(file.attrs)
+    np.testing.assert_allclose(found, expected, rtol=2e-3, atol=1e-3)
+    assert attributes["voxel_size_m"].tolist() == [0.5, 0.5, 0.25]
+    assert "outside the student's range" in attributes["layout"]
 
 
 def test_features_are_the_same_twice_and_a_left_over_file_is_replaced(trained: Path, frames: Path, work: Work) -> None:

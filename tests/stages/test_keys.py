@@ -22,6 +22,8 @@ GOLDEN = {
     "paper finetune semkitti": "6881ab94cbef5e1d",
     "mini features": "ffb5183a93f4fb76",
     "mini pretrain ipv": "80051663338e584c",
+    "mini pretrain voxelnet": "bd8153d36228bb55",
+    "paper pretrain voxelnet": "17fb3e0931d9754e",
     "mini probe": "65d770c0d5c991f4",
     "mini eval": "cd238f94d229aed4",
 }
@@ -37,6 +39,8 @@ def configs() -> dict[str, tuple]:
         "paper finetune semkitti": (FINETUNE, paper.finetune.semkitti),
         "mini features": (FEATURES, mini.features),
         "mini pretrain ipv": (PRETRAIN, mini.pretrain.with_(views="ipv").only_views()),
+        "mini pretrain voxelnet": (PRETRAIN, load("mini", student="voxelnet").pretrain.only_views()),
+        "paper pretrain voxelnet": (PRETRAIN, load("paper", student="voxelnet").pretrain.only_views()),
         "mini probe": (FINETUNE, mini.probe.nuscenes),
         "mini eval": (EVAL, mini.eval),
     }

@@ -3,12 +3,15 @@
 import pytest
 
 from hvd.errors import UsageError
+from hvd.models.config import UNetConfig
+from hvd.models.detector_config import KITTI_VOXELNET, SMALL_VOXELNET
 from stages.recipes import RECIPES, load
 
 
+@pytest.mark.parametrize("student", ["unet", "voxelnet"])
 @pytest.mark.parametrize("name", RECIPES)
-def test_a_recipe_survives_its_own_json(name):
-    recipe = RECIPES[name]()
+def test_a_recipe_survives_its_own_json(name, student):
+    recipe = load(name, student=student)
     assert type(recipe).model_validate_json(recipe.model_dump_json()) == recipe
 
 
@@ -65,3 +68,50 @@ def test_paper_numbers():
     assert round(2 * pretrain.range_m / pretrain.bev.cell_m) == 256
     assert (pretrain.optimizer.kind, pretrain.optimizer.lr, pretrain.epochs, pretrain.batch) == ("sgd", 0.5, 50, 16)
     assert (pretrain.bev.weight, pretrain.bev.depth_weight) == (0.25, 60.0)
+
+
+@pytest.mark.parametrize(("name", "network"), [("paper", KITTI_VOXELNET), ("mini", SMALL_VOXELNET)])
+def test_a_voxelnet_differs_from_its_detectors_in_the_range_alone(name, network):
+    recipe, plain = load(name, student="voxelnet"), load(name)
+    student = recipe.pretrain.student
+    assert student.with_(range_min_m=network.range_min_m, range_max_m=network.range_max_m) == network
+    assert (student.range_min_m, student.range_max_m) == ((-51.2, -51.2, -5.0), (51.2, 51.2, 3.8))
+    assert recipe.pretrain.with_(student=plain.pretrain.student, bev=plain.pretrain.bev) == plain.pretrain
+    assert recipe.with_(pretrain=plain.pretrain) == plain
+
+
+def test_a_student_is_set_field_by_field_and_its_kind_by_name():
+    stem = ["pretrain.student.stem=12"]
+    unet, voxelnet = load("mini", None, stem).pretrain, load("mini", None, stem, student="voxelnet").pretrain
+    assert isinstance(unet.student, UNetConfig) and unet.student.stem == 12
+    assert voxelnet.student == load("mini", student="voxelnet").pretrain.student.with_(stem=12)
+    own = ['pretrain.student.read=["conv4"]', "pretrain.student.voxel_size_m=[0.4, 0.4, 0.2]"]
+    wider = ["pretrain.student.range_max_m=[51.2, 51.2, 6.2]"]
+    student = load("mini", None, [*own, *wider], student="voxelnet").pretrain.student
+    assert (student.read, student.shape, student.feature_channels) == (("conv4",), (256, 256, 57), 32)
+
+
+@pytest.mark.parametrize(
+    ("student", "assignment", "message"),
+    [
+        ("voxelnet", "pretrain.student.stagez=1", "pretrain.student.stagez; did you mean pretrain.student.stages"),
+        ("unet", "pretrain.student.planez=1", "pretrain.student.planez; did you mean pretrain.student.planes"),
+        ("voxelnet", "pretrain.student.planez=1", "unknown option pretrain.student.planez"),
+        ("unet", "pretrain.student=voxelnet", r"bad value for pretrain.student \("),
+        ("voxelnet", "pretrain.student.stem=x", "bad value for pretrain.student.stem "),
+        ("voxelnet", "pretrain.student.voxel_size_m=[0.3,0.2,0.1]", "bad value for pretrain.student .*whole"),
+        ("voxelnet", "pretrain.range_m=60", "more than the student's range"),
+        ("voxelnet", "pretrain.z_max_m=4", "widen student.range_min_m and student.range_max_m"),
+    ],
+)
+def test_a_wrong_student_is_named(student, assignment, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        load("mini", None, [assignment], student=student)
+    assert ".unet" not in str(caught.value) and ".voxelnet" not in str(caught.value)
+
+
+def test_a_voxelnet_whose_range_needs_no_more_room_gets_none():
+    wide = SMALL_VOXELNET.over((-1.6, -3.2, -3.0), (1.6, 3.2, 1.0))
+    assert (wide.range_min_m, wide.range_max_m) == ((-1.6, -3.2, -3.0), (1.6, 3.2, 1.0))
+    odd = SMALL_VOXELNET.over((-2.0, -3.2, -3.0), (2.0, 3.2, 1.1))
+    assert odd.range_max_m == (2.8, 3.2, 2.6) and odd.shape == (24, 32, 57)

@@ -6,21 +6,22 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from hvd.errors import CheckFailedError, ResourceError
+from hvd.errors import CheckFailedError, InputError, ResourceError
+from hvd.models.student import read_config
 from hvd.training import checkpoint
 from hvd.training.interrupt import Interrupted
-from stages import plans, pretrain
+from stages import plans, pretrain, protocol
 from stages.finetune import losses
 from stages.plans import Source
-from stages.recipes import smoke
+from stages.recipes import load, smoke
 from stages.runner import Runner
 from stages.training import Training
 
 NUSCENES, SEMKITTI = Source("nuscenes"), Source("semkitti")
 
 
-def pretrain_step(**changes):
-    recipe = smoke()
+def pretrain_step(kind="unet", **changes):
+    recipe = load("smoke", student=kind)
     return plans.pretrain(recipe, NUSCENES, recipe.pretrain.with_(**{"steps": 4, "batch": 2, **changes}))
 
 
@@ -48,9 +49,10 @@ def same(first, second) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in names)
 
 
+@pytest.mark.parametrize("kind", ["unet", "voxelnet"])
 @pytest.mark.parametrize("views", ["ipv", "bev", "ipv,bev"])
-def test_pre_training_resumes_to_the_same_bits(runner, tmp_path, monkeypatch, views):
-    step = pretrain_step(views=views)
+def test_pre_training_resumes_to_the_same_bits(runner, tmp_path, monkeypatch, views, kind):
+    step = pretrain_step(kind, views=views)
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
         with pytest.raises(Interrupted):
@@ -80,9 +82,10 @@ def test_workers_change_no_bit(runner, tmp_path):
     assert same(here, weights(with_workers))
 
 
-def test_pre_training_learns(runner):
+@pytest.mark.parametrize("kind", ["unet", "voxelnet"])
+def test_pre_training_learns(runner, kind):
     """On two frames without augmentation the losses fall well below their first values."""
-    outcome = runner.run(pretrain_step(steps=30, batch=2))
+    outcome = runner.run(pretrain_step(kind, steps=30, batch=2))
     import json
 
     history = json.loads((outcome.artifact.path / "history.json").read_text())
@@ -103,6 +106,18 @@ def test_ppkt_and_uncached_features_run(runner):
     ppkt = smoke().pretrain.ipv.with_(method="ppkt")
     outcome = runner.run(pretrain_step(views="ipv", ipv=ppkt, cached_features=False))
     assert outcome.artifact.details["metrics"]["ipv"] > 0
+
+
+def test_a_voxelnet_is_a_student_like_any(runner):
+    """Pre-trained by its own step: file, protocol, and no segmentation from it."""
+    step = pretrain_step("voxelnet", steps=1)
+    outcome = runner.run(step)
+    assert read_config(outcome.artifact.path / "student.safetensors") == step.config.student
+    record = protocol.read(outcome.artifact.path)
+    assert protocol.student_line(record).startswith("student VoxelNet (voxels 0.2 x 0.2 x 0.1 m) ipv+bev on built-in")
+    assert isinstance(record, dict) and record["voxel_size_m"] == [0.2, 0.2, 0.1]
+    with pytest.raises(InputError, match="a VoxelNet, and a U-Net is needed"):
+        runner.run(finetune_step(SEMKITTI, step))
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_its_batch_named(runner):
