@@ -10,7 +10,7 @@ from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.models.config import BevHeadConfig, UNetConfig
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
 
-DatasetName = Literal["nuscenes", "semkitti"]
+DatasetName = Literal["nuscenes", "semkitti", "kitti"]
 View = Literal["ipv", "bev"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]

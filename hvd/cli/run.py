@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def prep(
     common: Common,
-    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
     root: Root = None,
     version: Version = None,
 ) -> None:
@@ -44,7 +44,7 @@ def prep(
 
     source = find_source(dataset, root, version)
     labelled = source.root is None or has_labels(source.root, source.dataset, source.full_version)
-    if not labelled:
+    if not labelled and source.dataset in plans.WITH_POINT_LABELS:
         log.warn(f"{source} has no labels: preparing the rest")
     execute(common, plans.prep(common.load(source), source, labelled), source)
 
@@ -52,7 +52,7 @@ def prep(
 def pretrain(
     common: Common,
     views: Annotated[str | None, typer.Option(help="ipv, bev or ipv,bev.")] = None,
-    dataset: Annotated[str, typer.Option(help="Data set with cameras.")] = "nuscenes",
+    dataset: Annotated[str, typer.Option(help="Data set with cameras: nuscenes or kitti.")] = "nuscenes",
     root: Root = None,
     version: Version = None,
 ) -> None:
@@ -60,8 +60,9 @@ def pretrain(
     from stages import plans
 
     source = find_source(dataset, root, version)
-    if source.dataset != "nuscenes":
-        raise UsageError(f"pre-training needs cameras, and {dataset} is read without", hint="use --dataset nuscenes")
+    if source.dataset not in plans.WITH_CAMERAS:
+        hint = f"use --dataset {' or '.join(plans.WITH_CAMERAS)}"
+        raise UsageError(f"pre-training needs cameras, and {dataset} is read without", hint=hint)
     recipe = common.load(source)
     changes = {"views": views, "seed": common.seed}
     config = recipe.pretrain.with_(**{k: v for k, v in changes.items() if v is not None})
@@ -86,6 +87,7 @@ def finetune(
     if labels is not None:
         LabelBudget.parse(labels)  # before anything is read
     source = find_source(dataset, root, version)
+    _require_point_labels(source)
     recipe = common.load(source)
     base = getattr(recipe.probe if linear_probe else recipe.finetune, source.dataset)
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
@@ -108,6 +110,7 @@ def evaluate(
     from stages import plans
 
     source = find_source(dataset, root, version)
+    _require_point_labels(source)
     recipe = common.load(source)
     changes = {"split": split, "predictions": predictions or None}
     config = recipe.eval.with_(dataset=source.dataset, **{k: v for k, v in changes.items() if v is not None})
@@ -120,7 +123,7 @@ def export(
     common: Common,
     what: Annotated[str, typer.Argument(help="student (weights) or features (HDF5)")] = "student",
     from_: From = None,
-    dataset: Annotated[str, typer.Option(help="For features: nuscenes or semkitti.")] = "nuscenes",
+    dataset: Annotated[str, typer.Option(help="For features: nuscenes, semkitti or kitti.")] = "nuscenes",
     split: Split = None,
     out: Annotated[Path | None, typer.Option("--out", help="Also copy the result into this folder.")] = None,
     root: Root = None,
@@ -144,6 +147,15 @@ def export(
     if out is not None and not common.dry_run:
         runner.copy(step, out)
         log.info(f"copied to {out}")
+
+
+def _require_point_labels(source: "Source") -> None:
+    """Raises UsageError if the data set labels no points: segmentation is neither learnt nor scored on it."""
+    from stages import plans
+
+    if source.dataset not in plans.WITH_POINT_LABELS:
+        hint = f"for segmentation: {' or '.join(plans.WITH_POINT_LABELS)}"
+        raise UsageError(f"{source.dataset} labels boxes, not points", hint=hint)
 
 
 def find_student(runner: "Runner", given: str | None, source: "Source") -> "Node":
