@@ -272,7 +272,7 @@ def for_data_set(recipe: Recipe, dataset: DatasetName) -> Recipe:
         images=recipe.images.with_(height=wide.stored_height, width=wide.stored_width),
         superpixels=recipe.superpixels.with_(**size),
         features=recipe.features.with_(**size),
-        pretrain=usual.with_(**size, image_augmentation=crops),
+        pretrain=usual.with_(**size, image_augmentation=crops, batch=max(2, usual.batch)),  # two images at a time
     )
 
 
