@@ -9,7 +9,7 @@ from hvd.datasets.kitti_files import Calibration, Objects, read_calibration, rea
 from hvd.drawing import BoxSet, Lines
 from hvd.errors import InputError
 from hvd.geometry.boxes import corners_rect, edges_in_image
-from hvd.geometry.se3 import inverse, transform
+from hvd.geometry.se3 import Float64, inverse, transform
 
 if TYPE_CHECKING:
     from cache.artifact import Artifact
@@ -59,10 +59,11 @@ def find_boxes(
         lines.append(_areas(objects.take(objects.box3d[:, 0] <= 0)))
     if results is not None:
         found = read_results(result_path(results, shown.token))
-        assert found.score is not None, "a result has scores"
-        sure = found.score >= (-np.inf if min_score is None else min_score)
-        found = found.take(sure & (found.box3d[:, 0] > 0))
-        names = tuple(f"{name} {score:.2f}" for name, score in zip(found.types, found.score or (), strict=True))
+        found = found.take(found.box3d[:, 0] > 0)
+        score = np.zeros(0) if found.score is None else found.score
+        sure = np.flatnonzero(score >= (-np.inf if min_score is None else min_score))
+        names = tuple(f"{found.types[row]} {score[row]:.2f}" for row in sure)
+        found = found.take(sure)
         groups.append(BoxSet(_corners(found, calibration), names, DETECTED))
     return groups, [*lines, *(_lines(group, shown) for group in groups)]
 
@@ -82,9 +83,9 @@ def result_path(folder: Path, token: str) -> Path:
     return found
 
 
-def _corners(objects: Objects, calibration: Calibration) -> np.ndarray:
+def _corners(objects: Objects, calibration: Calibration) -> Float64:
     """Corners (N, 8, 3) in the LiDAR's frame."""
-    corners: np.ndarray = transform(inverse(calibration.rect_from_lidar), corners_rect(objects.box3d).reshape(-1, 3))
+    corners: Float64 = transform(inverse(calibration.rect_from_lidar), corners_rect(objects.box3d).reshape(-1, 3))
     return corners.reshape(-1, 8, 3)
 
 

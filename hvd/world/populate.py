@@ -43,9 +43,9 @@ def populate(
 def _ahead(site: Site) -> None:
     """Cars, people and cyclists before the ego vehicle, where a camera that looks ahead sees them large enough."""
     for families, attempts, far, uses, fastest in (
+        (BICYCLISTS, 2, 20.0, "lane park walk island", 5.0),
         (CARS, 11, 26.0, "park lane lane lot garden plaza", 6.0),
         (PEOPLE, 3, 20.0, "walk walk park verge island plaza", 1.8),
-        (BICYCLISTS, 1, 20.0, "lane park walk island", 5.0),
     ):
         for _ in range(attempts):
             spot = _overlooked(site, far, uses)

@@ -1,5 +1,6 @@
 """KITTI on the command line: where it lies, what can't be done with it, and pictures with its boxes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,15 +79,13 @@ def count(path: Path, colour: tuple[int, int, int]) -> int:
 
 
 def results_of(root: Path, folder: Path) -> Path:
-    """The labels of every frame as detections, moved 3 m away, with scores."""
+    """The labels of every frame as detections, moved 3 m away, twice: with scores of 0.5 and 0.7."""
     folder.mkdir(parents=True)
     data = open_kitti(root)
     for sample in data.samples:
-        cars = data.read_objects(sample).of("Car")
+        cars = data.read_objects(sample).of("Car").take([0, 0])
         moved = cars.box3d + np.array([0, 0, 0, 0, 0, 3.0, 0])
-        found = type(cars)(
-            cars.types, cars.truncation, cars.occlusion, cars.alpha, cars.box2d, moved, np.full(len(cars), 0.5)
-        )
+        found = replace(cars, box3d=moved, score=np.array([0.5, 0.7]))
         write_objects(folder / f"{sample.token}.txt", found)
     return folder
 
@@ -98,9 +97,10 @@ def test_labels_and_detections_are_drawn(root: Path, tmp_path: Path) -> None:
     assert count(out, LABELLED) > 100 and count(out, UNKNOWN) > 50 and not count(out, DETECTED)
     results = results_of(root, tmp_path / "results" / "data")
     for folder in (results, results.parent):
-        assert run_json(store, "draw", "--frame", 1, "-o", out, "--results", folder)["boxes"] == 2
+        assert run_json(store, "draw", "--frame", 1, "-o", out, "--results", folder)["boxes"] == 3
         assert count(out, LABELLED) > 100 and count(out, DETECTED) > 100
-    assert run_json(store, "draw", "-o", out, "--results", results, "--min-score", 0.6)["boxes"] == 1
+    assert run_json(store, "draw", "-o", out, "--results", results, "--min-score", 0.6)["boxes"] == 2
+    assert run_json(store, "draw", "-o", out, "--results", results, "--min-score", 0.9)["boxes"] == 1
     assert not count(out, DETECTED)
 
 
