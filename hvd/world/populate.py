@@ -43,8 +43,8 @@ def populate(
 def _ahead(site: Site) -> None:
     """Cars, people and cyclists before the ego vehicle, where a camera that looks ahead sees them large enough."""
     for families, attempts, far, uses, fastest in (
+        (CARS, 12, 26.0, "park lane lane lot garden plaza", 6.0),
         (BICYCLISTS, 2, 20.0, "lane park walk island", 5.0),
-        (CARS, 11, 26.0, "park lane lane lot garden plaza", 6.0),
         (PEOPLE, 3, 20.0, "walk walk park verge island plaza", 1.8),
     ):
         for _ in range(attempts):
