@@ -1,6 +1,7 @@
 """Pictures of a frame: its points over its camera images, coloured by depth, and from above, coloured by height.
 
-Pure functions from arrays to RGB arrays (H, W, 3) uint8; lengths in metres. M: points of an image, P: of the frame.
+Boxes of objects, labelled or detected, are drawn on both. Pure functions from arrays to RGB arrays (H, W, 3) uint8;
+lengths in metres. M: points of an image, P: of the frame, N: boxes.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,10 +24,29 @@ _BACKGROUND = (18, 18, 22)
 _INK = (235, 235, 235)
 _FAINT = (72, 72, 80)
 _TEXT_PX = 18
+_SMALL_TEXT_PX = 13
 _STRIP_PX = 44  # height of the title and of a legend
 _GAP_PX = 6
 _VIEW_M = 55.0  # half the width of the view from above
 _RINGS_M = (10, 20, 30, 40, 50)
+
+
+@dataclass(frozen=True)
+class BoxSet:
+    """Boxes of one colour."""
+
+    corners_lidar: NDArray[Any]  # (N, 8, 3) in the order of `hvd.geometry.boxes.corners`
+    names: tuple[str, ...]  # (N,) written beside them
+    colour: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Lines of one colour on an image, in pixels of the original one."""
+
+    ends: NDArray[Any]  # (E, 2, 2)
+    colour: tuple[int, int, int]
+    names: tuple[tuple[str, float, float], ...] = ()  # text and where its lower left corner is
 
 
 @dataclass(frozen=True)
@@ -38,6 +58,7 @@ class CameraPanel:
     original_size: tuple[int, int]  # width, height in pixels
     uv: NDArray[Any]  # (M, 2) pixels of the original image
     depth: NDArray[Any]  # (M,) metres
+    lines: tuple[Lines, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,54 +93,100 @@ DEPTH = Scale("depth, m", "plasma_r", (2.0, 60.0), (2, 3, 5, 10, 20, 40, 60), lo
 HEIGHT = Scale("height over the LiDAR, m", "viridis", (-3.0, 5.0), (-3, -1, 1, 3, 5))
 
 
-def draw_frame(title: str, points: NDArray[Any], panels: Sequence[CameraPanel], forward: Forward) -> Rgb:
+def draw_frame(
+    title: str,
+    points: NDArray[Any],
+    panels: Sequence[CameraPanel],
+    forward: Forward,
+    boxes: Sequence[BoxSet] = (),
+) -> Rgb:
     """The whole picture: the cameras in two rows, if there are any, and the view from above beside them.
+
+    A single camera's image is drawn twice as large, over the view from above.
 
     Args:
         title: one line on top.
         points: (P, 3 or more) x, y, z in metres, LiDAR frame.
         panels: in the order in which they are shown, row by row.
         forward: the LiDAR axis that points ahead; z points up.
+        boxes: for the view from above; the panels bring their own lines.
     """
     cameras = _draw_cameras(panels) if panels else None
-    side = 2 * PANEL_WIDTH if cameras is None else len(cameras) - _STRIP_PX - _GAP_PX
-    above = _join([draw_from_above(points, side, forward), _legend(HEIGHT, side)], axis=0)
-    body = above if cameras is None else _join([cameras, above], axis=1)
+    side = 2 * PANEL_WIDTH if cameras is None or len(panels) == 1 else len(cameras) - _STRIP_PX - _GAP_PX
+    above = _join([draw_from_above(points, side, forward, boxes), _legend(HEIGHT, side)], axis=0)
+    body = above if cameras is None else _join([cameras, above], axis=0 if len(panels) == 1 else 1)
     header = _on(_blank(_STRIP_PX, body.shape[1]), lambda draw: _text(draw, (8, 12), title))
     return _join([header, body], axis=0)
 
 
 def _draw_cameras(panels: Sequence[CameraPanel]) -> Rgb:
-    images = [draw_camera(panel) for panel in panels]
+    width = 2 * PANEL_WIDTH if len(panels) == 1 else PANEL_WIDTH
+    images = [draw_camera(panel, width) for panel in panels]
     columns = -(-len(images) // 2)
     rows = [_join(images[start : start + columns], axis=1) for start in range(0, len(images), columns)]
     return _join([*rows, _legend(DEPTH, rows[0].shape[1])], axis=0)
 
 
-def draw_camera(panel: CameraPanel) -> Rgb:
-    """One image, scaled to `PANEL_WIDTH` and darkened, under its points: the nearest over those behind."""
+def draw_camera(panel: CameraPanel, panel_width: int = PANEL_WIDTH) -> Rgb:
+    """One image, scaled and darkened, under its points, the nearest over those behind, and its lines."""
     from PIL import Image
 
     width, height = panel.original_size
-    size = PANEL_WIDTH, round(PANEL_WIDTH * height / width)
+    size = panel_width, round(panel_width * height / width)
     photo = np.asarray(Image.fromarray(panel.image).resize(size, Image.Resampling.BICUBIC))
-    uv = warp(resize(size[0] / width, size[1] / height), panel.uv.astype(np.float64))
+    scaled = resize(size[0] / width, size[1] / height)
+    uv = warp(scaled, panel.uv.astype(np.float64))
     dotted = stamp((0.75 * photo).astype(np.uint8), uv, DEPTH.colour(panel.depth), order=-panel.depth, radius=1.6)
-    return _on(dotted, lambda draw: _text(draw, (8, 6), panel.name))
+
+    def write(draw: "ImageDraw") -> None:
+        for lines in panel.lines:
+            _draw_lines(draw, warp(scaled, lines.ends), lines.colour)
+            for text, u, v in lines.names:
+                x, y = warp(scaled, np.array([u, v]))
+                _text(draw, (x, y), text, anchor="lb", colour=lines.colour, size=_SMALL_TEXT_PX)
+        _text(draw, (8, 6), panel.name)
+
+    return _on(dotted, write)
 
 
-def draw_from_above(points: NDArray[Any], side: int, forward: Forward) -> Rgb:
-    """The frame from above, (side, side, 3): ahead is up, a ring every 10 m, the highest points on top."""
+def _draw_lines(draw: "ImageDraw", ends: NDArray[Any], colour: tuple[int, int, int]) -> None:
+    """Lines (E, 2, 2) in pixels of the canvas; those far outside of it are left out."""
+    reach = 4.0 * max(draw.im.size)
+    for one, two in ends[(np.abs(ends) < reach).all(axis=(1, 2))].tolist():
+        draw.line([*one, *two], fill=colour, width=2)
+
+
+def draw_from_above(points: NDArray[Any], side: int, forward: Forward, boxes: Sequence[BoxSet] = ()) -> Rgb:
+    """The frame from above, (side, side, 3): ahead is up, a ring every 10 m, the highest points on top, then boxes.
+
+    A box is its bottom face and a line from the middle to the front.
+    """
     finite = points[np.isfinite(points[:, :3]).all(1)].astype(np.float64)
-    ahead, left = (finite[:, 0], finite[:, 1]) if forward == "x" else (finite[:, 1], -finite[:, 0])
     scale = side / (2 * _VIEW_M)
     centre = (side - 1) / 2
-    uv = np.stack([centre - left * scale, centre - ahead * scale], axis=1)
+    uv = _from_above(finite, forward, centre, scale)
     seen = (np.abs(uv - centre) <= centre).all(1)
     canvas = _on(_blank(side, side), lambda draw: _rings(draw, centre, scale))
     height = finite[seen, 2]
     dotted = stamp(canvas, uv[seen], HEIGHT.colour(height), order=height, radius=1.0)
-    return _on(dotted, lambda draw: _ring_names(draw, centre, scale))
+
+    def write(draw: "ImageDraw") -> None:
+        for group in boxes:
+            bottom = group.corners_lidar[:, :4]
+            front, middle = bottom[:, [0, 3]].mean(axis=1), bottom.mean(axis=1)
+            sides = np.stack([bottom, np.roll(bottom, -1, axis=1)], axis=2).reshape(-1, 2, 3)
+            lines = np.concatenate([sides, np.stack([middle, front], axis=1)])
+            _draw_lines(draw, _from_above(lines, forward, centre, scale), group.colour)
+        _ring_names(draw, centre, scale)
+
+    return _on(dotted, write)
+
+
+def _from_above(points: NDArray[Any], forward: Forward, centre: float, scale: float) -> NDArray[np.float64]:
+    """Pixels (..., 2) of points (..., 3 or more) in the view from above."""
+    x, y = points[..., 0], points[..., 1]
+    ahead, left = (x, y) if forward == "x" else (y, -x)
+    return np.stack([centre - left * scale, centre - ahead * scale], axis=-1)
 
 
 def stamp(canvas: Rgb, uv: NDArray[Any], colour: Rgb, order: NDArray[Any], radius: float) -> Rgb:
@@ -176,10 +243,17 @@ def _ring_names(draw: "ImageDraw", centre: float, scale: float) -> None:
         _text(draw, (centre, centre - radius * scale), f"{radius} m", anchor="mm")
 
 
-def _text(draw: "ImageDraw", xy: tuple[float, float], text: str, anchor: str = "la") -> None:
+def _text(
+    draw: "ImageDraw",
+    xy: tuple[float, float],
+    text: str,
+    anchor: str = "la",
+    colour: tuple[int, int, int] = _INK,
+    size: int = _TEXT_PX,
+) -> None:
     from PIL import ImageFont
 
-    draw.text(xy, text, fill=_INK, font=ImageFont.load_default(_TEXT_PX), anchor=anchor, stroke_width=2, stroke_fill=0)
+    draw.text(xy, text, fill=colour, font=ImageFont.load_default(size), anchor=anchor, stroke_width=2, stroke_fill=0)
 
 
 def _on(canvas: Rgb, paint: Callable[["ImageDraw"], None]) -> Rgb:

@@ -27,7 +27,7 @@ from stages.specs import (
 
 _POINT_BYTES = 16  # x, y, z, intensity
 _PAIR_BYTES = 17  # point, camera, u, v, depth; about one pair a point
-_BEAMS = {"nuscenes": 32, "kitti": 64}
+_BEAMS = {"nuscenes": 32, "kitti": 64, "kitti-object": 64}
 _PREDICTION_BYTES = {"nuscenes": 1, "semkitti": 4}
 
 
@@ -60,7 +60,7 @@ def cost(step: Step, listing_of: Callable[[Data], Listing], config_of: Callable[
 def planned_listing(config: WorldConfig) -> Listing:
     """What a world that has yet to be made will hold."""
     lists = {kind: {split: tuple(names) for split, names in found.items()} for kind, found in splits(config).items()}
-    cameras = len(CAMERAS) if config.rig == "nuscenes" else 0  # SemanticKITTI's is not read
+    cameras = {"nuscenes": len(CAMERAS), "kitti": 0, "kitti-object": 1}[config.rig]  # SemanticKITTI's is not read
     return Listing(frame_scenes(config), lists.__getitem__, cameras, _rays(config))
 
 

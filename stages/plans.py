@@ -30,6 +30,8 @@ from stages.specs import (
 )
 
 SETTINGS_FILE = "hvd.toml"
+WITH_CAMERAS: tuple[DatasetName, ...] = ("nuscenes", "kitti")
+WITH_POINT_LABELS: tuple[DatasetName, ...] = ("nuscenes", "semkitti")
 WORLD_VERSION = "v1.0-world"
 DEFAULT_VERSION = "v1.0-trainval"
 
@@ -39,6 +41,7 @@ class DataSettings(Config):
 
     nuscenes: str | None = None
     semkitti: str | None = None
+    kitti: str | None = None
     version: str | None = None
 
 
@@ -116,11 +119,11 @@ def teacher(config: TeacherConfig) -> tuple[tuple[str, Node], ...]:
 
 
 def prep(recipe: Recipe, source: Source, with_labels: bool = True) -> tuple[Step, ...]:
-    """Everything that pre-training and fine-tuning read of a data set, as far as it has cameras."""
+    """Everything that pre-training and fine-tuning read of a data set, as far as it has cameras and point labels."""
     steps = [frames(recipe, source)]
-    if with_labels:
+    if with_labels and source.dataset in WITH_POINT_LABELS:
         steps.append(labels(recipe, source))
-    if source.dataset == "nuscenes":
+    if source.dataset in WITH_CAMERAS:
         steps += [images(recipe, source), superpixels(recipe, source)]
         if recipe.pretrain.cached_features:
             steps.append(features(recipe, source))

@@ -28,6 +28,8 @@ from hvd.world.config import WorldConfig, mini_world, smoke_world
 from stages.specs import (
     AdamW,
     BevConfig,
+    Count,
+    DatasetName,
     EvalConfig,
     ExportConfig,
     ExportFeaturesConfig,
@@ -50,6 +52,7 @@ class Worlds(Config):
 
     nuscenes: WorldConfig
     semkitti: WorldConfig
+    kitti: WorldConfig
 
 
 class Finetunes(Config):
@@ -76,6 +79,15 @@ class StudyRecipe(Config):
     steps: tuple[tuple[str, int], ...] = (("1%", 100), ("5%", 200), ("10%", 300), ("100%", 600))  # of fine-tuning
 
 
+class WideImages(Config):
+    """Sizes for KITTI's images, which are over three times as wide as high: of the network's input, and as stored."""
+
+    height: Count
+    width: Count
+    stored_height: Count
+    stored_width: Count
+
+
 class Recipe(Config):
     """All stages' configurations; each command takes its own slice."""
 
@@ -92,6 +104,7 @@ class Recipe(Config):
     export_features: ExportFeaturesConfig = ExportFeaturesConfig(dataset="nuscenes")
     table: TableRecipe = TableRecipe()
     study: StudyRecipe = StudyRecipe()
+    kitti_images: WideImages
 
     @model_validator(mode="after")
     def _one_teacher(self) -> Self:
@@ -151,6 +164,7 @@ def paper() -> Recipe:
             semkitti=FinetuneConfig(dataset="semkitti", **{**probe, "batch": 10}),
         ),
         eval=EvalConfig(dataset="nuscenes"),
+        kitti_images=WideImages(height=160, width=528, stored_height=320, stored_width=1056),
     )
 
 
@@ -219,13 +233,14 @@ def mini() -> Recipe:
             semkitti=FinetuneConfig(dataset="semkitti", **probe),
         ),
         eval=EvalConfig(dataset="nuscenes", threads=1),
+        kitti_images=WideImages(height=96, width=320, stored_height=96, stored_width=320),
     )
 
 
 def smoke() -> Recipe:
     """`mini` cut down to seconds: a few scenes and steps, for tests."""
     base = mini()
-    worlds = Worlds(nuscenes=smoke_world("nuscenes"), semkitti=smoke_world("kitti"))
+    worlds = Worlds(nuscenes=smoke_world("nuscenes"), semkitti=smoke_world("kitti"), kitti=smoke_world("kitti-object"))
     size = {"height": 56, "width": 96}
     few = {"steps": 2, "batch": 1}
     tune = {**few, "labels": "2-frames"}
@@ -244,11 +259,31 @@ def smoke() -> Recipe:
         probe=Finetunes(nuscenes=base.probe.nuscenes.with_(**few), semkitti=base.probe.semkitti.with_(**few)),
         table=TableRecipe(seeds=(0,)),
         study=StudyRecipe(seeds=1, few_seeds=1, rates=(1.0,), steps=(("1%", 2), ("5%", 2), ("10%", 2), ("100%", 2))),
+        kitti_images=WideImages(height=40, width=128, stored_height=40, stored_width=128),
     )
 
 
 def _worlds() -> Worlds:
-    return Worlds(nuscenes=mini_world("nuscenes"), semkitti=mini_world("kitti"))
+    return Worlds(nuscenes=mini_world("nuscenes"), semkitti=mini_world("kitti"), kitti=mini_world("kitti-object"))
+
+
+def for_data_set(recipe: Recipe, dataset: DatasetName) -> Recipe:
+    """The recipe with the sizes of a data set's images, and crops of their shape: KITTI's replace the usual ones."""
+    if dataset != "kitti":
+        return recipe
+    wide, usual = recipe.kitti_images, recipe.pretrain
+    size = {"height": wide.height, "width": wide.width}
+    crops = usual.image_augmentation
+    if crops is not None:
+        wider = (wide.width / wide.height) / (usual.width / usual.height)
+        crops = crops.with_(ratio=tuple(wider * end for end in crops.ratio))
+    return recipe.with_(
+        frames=recipe.frames.with_(depth_height=wide.height // 4, depth_width=wide.width // 4),
+        images=recipe.images.with_(height=wide.stored_height, width=wide.stored_width),
+        superpixels=recipe.superpixels.with_(**size),
+        features=recipe.features.with_(**size),
+        pretrain=usual.with_(**size, image_augmentation=crops, batch=max(2, usual.batch)),  # two images at a time
+    )
 
 
 def full_labels(recipe: Recipe) -> FinetuneConfig:
@@ -283,15 +318,21 @@ def with_voxelnet(recipe: Recipe, network: VoxelNetConfig, head: BevHeadConfig) 
     return recipe.with_(pretrain=config.with_(student=student, bev=bev))
 
 
-def load(name: str, file: Path | None = None, assignments: Iterable[str] = (), student: StudentKind = "unet") -> Recipe:
-    """The recipe `name`, pre-training a `student` of that kind, with a TOML file and `--set` assignments laid on top.
+def load(
+    name: str,
+    file: Path | None = None,
+    assignments: Iterable[str] = (),
+    dataset: DatasetName = "nuscenes",
+    student: StudentKind = "unet",
+) -> Recipe:
+    """The recipe `name` for a data set and a student, with a TOML file and `--set` assignments laid on top.
 
     Raises:
         UsageError: an unknown recipe, key or value.
     """
     if name not in RECIPES:
         raise UsageError(f"unknown recipe {name!r}", hint=f"valid: {', '.join(RECIPES)}")
-    base = RECIPES[name]()
+    base = for_data_set(RECIPES[name](), dataset)
     if student == "voxelnet":
         base = with_voxelnet(base, *VOXELNETS[name])
     over = merge(read_toml(file) if file else {}, parse_set(assignments))

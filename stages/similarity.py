@@ -65,7 +65,7 @@ def similarity(store: Store, student: Artifact, row: int, camera: int) -> Simila
         pixels = _pixel_map(networks, voxels, features, batch, pair)
         cells = _cell_map(networks, voxels, features, batch, pair)
     index = batch.coords[batch.pair_voxel[pair], 1:3] + batch.origin[:2]
-    x, y = ((index + 0.5) * config.student.voxel_size_m).tolist()
+    x, y = ((index + 0.5) * torch.tensor(config.student.voxel_edges_m[:2])).tolist()
     images = Arrays(_find(store, _parent(folders["superpixels"], "images")).path, "image")
     u, v = batch.pair_uv[pair].tolist()
     return Similarity(

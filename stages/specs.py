@@ -11,7 +11,7 @@ from hvd.models.config import BevHeadConfig, StudentConfig, UNetConfig
 from hvd.models.detector_config import VoxelNetConfig
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
 
-DatasetName = Literal["nuscenes", "semkitti"]
+DatasetName = Literal["nuscenes", "semkitti", "kitti"]
 View = Literal["ipv", "bev"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]

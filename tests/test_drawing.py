@@ -1,5 +1,6 @@
 """Where points land in a picture, and in which colour, against places and colours worked out by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,16 @@ from hvd.drawing import (
     DEPTH,
     HEIGHT,
     PANEL_WIDTH,
+    BoxSet,
     CameraPanel,
+    Lines,
     Scale,
     draw_camera,
     draw_frame,
     draw_from_above,
     stamp,
 )
+from hvd.geometry.boxes import corners
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -123,6 +127,42 @@ def test_frame_has_every_camera_in_two_rows() -> None:
     for k in range(5):
         earlier, later = centres[k], centres[k + 1]
         assert (later[1] > earlier[1] + PANEL_WIDTH / 2) if k != 2 else (later[0] > earlier[0] + 100)
+
+
+BOX = np.array([[20.0, 5.0, -1.0, 4.0, 2.0, 1.5, 0.0]])  # 20 m ahead, 5 m to the left, heading ahead
+
+
+def test_boxes_from_above_are_their_bottom_face_with_a_line_to_the_front() -> None:
+    """At 10 pixels a metre: 18 to 22 m ahead, 4 to 6 m to the left of the centre (549.5, 549.5)."""
+    group = BoxSet(corners(BOX), ("Car",), GREEN)
+    out = draw_from_above(np.zeros((0, 4)), 1100, "x", [group])
+    rows, columns = np.nonzero((out == GREEN).all(-1))
+    np.testing.assert_allclose([rows.min(), rows.max()], [549.5 - 220, 549.5 - 180], atol=1.5)
+    np.testing.assert_allclose([columns.min(), columns.max()], [549.5 - 60, 549.5 - 40], atol=1.5)
+    inner = np.flatnonzero((out[:, 497:503] == GREEN).all(-1).any(1))  # about the middle, 5 m to the left
+    assert ((inner > 549.5 - 215) & (inner < 549.5 - 205)).any(), "the line to the front"
+    assert not ((inner > 549.5 - 195) & (inner < 549.5 - 185)).any(), "and none to the rear"
+
+
+def test_lines_lie_on_the_scaled_image() -> None:
+    """Twice as large an original, lines far off the image left out."""
+    ends = np.array([[[100.5, 60.5], [300.5, 60.5]], [[0.0, 0.0], [1e9, 1e9]]])
+    base = panel(np.empty((0, 2)), [], (2 * PANEL_WIDTH, 600))
+    out = draw_camera(replace(base, lines=(Lines(ends, GREEN, (("Car", 100.5, 300.0),)),)))
+    rows, columns = np.nonzero((out[:80] == GREEN).all(-1))
+    assert abs(rows.mean() - 30) < 1 and abs(columns.min() - 50) <= 1 and abs(columns.max() - 150) <= 1
+    assert (out[120:160] == GREEN).all(-1).any(), "its name"
+    assert not (draw_camera(base) == GREEN).all(-1).any()
+
+
+def test_a_single_camera_is_large_and_over_the_view_from_above() -> None:
+    image = np.full((30, 64, 3), (200, 8, 0), np.uint8)
+    out = draw_frame("title", np.array([[10.0, 0, 4.5, 1]]), [panel(np.empty((0, 2)), [], (64, 30), image)], "x")
+    assert out.shape[1] == 2 * PANEL_WIDTH
+    rows, columns = np.nonzero((out == (150, 6, 0)).all(-1))
+    assert (
+        np.ptp(columns) > 2 * PANEL_WIDTH - 10 and rows.max() < np.nonzero((out == HEIGHT.colour(4.5)).all(-1))[0].min()
+    )
 
 
 def test_frame_without_cameras_is_the_view_from_above() -> None:

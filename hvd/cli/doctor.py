@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import typer
 
 from hvd import log
-from hvd.cli.options import DEFAULT_STORE, Json, Root, StorePath, Version, emit, find_source
+from hvd.cli.options import DATA_SETS, DEFAULT_STORE, Json, Root, StorePath, Version, emit, find_source
 from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import CheckFailedError, HvdError
 
@@ -157,9 +157,10 @@ def teacher() -> Check:
 def data_sets(root: Path | None, version: str | None) -> Iterator[Check]:
     """The layout of the data set at `root`, or of every data set that is configured."""
     if root is not None:
-        yield data_set("semkitti" if (root / "sequences").is_dir() else "nuscenes", root, version)
+        folders = {"semkitti": root / "sequences", "kitti": root / "training"}
+        yield data_set(next((name for name, path in folders.items() if path.is_dir()), "nuscenes"), root, version)
         return
-    for name in ("nuscenes", "semkitti"):
+    for name in DATA_SETS:
         yield data_set(name, None, version)
 
 

@@ -1,5 +1,6 @@
 """`hvd draw`: a prepared frame as a picture, the quickest look at whether geometry and data are right."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,10 +14,10 @@ if TYPE_CHECKING:
     from cache.artifact import Artifact
     from cache.store import Store
     from hvd.datasets.prepared import Frame, Frames
-    from hvd.drawing import CameraPanel, Forward
+    from hvd.drawing import BoxSet, CameraPanel, Forward
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_FORWARD: "dict[str, Forward]" = {"nuscenes": "y", "semkitti": "x"}  # the LiDAR axis that points ahead
+_FORWARD: "dict[str, Forward]" = {"nuscenes": "y", "semkitti": "x", "kitti": "x"}  # the LiDAR axis that points ahead
 
 
 def register(app: typer.Typer) -> None:
@@ -28,13 +29,18 @@ def draw(
     out: Annotated[Path, typer.Option("--out", "-o", help="Picture to write: .png or .jpg.")],
     key: Annotated[str | None, typer.Argument(metavar="[KEY]", help="Frames artifact; default: the newest.")] = None,
     frame: Annotated[int, typer.Option(help="Number of the frame, from 0.")] = 0,
+    results: Annotated[
+        Path | None, typer.Option("--results", help="KITTI: folder of a detector's result files, to draw too.")
+    ] = None,
+    min_score: Annotated[float | None, typer.Option(help="Leave out detections that are less sure.")] = None,
     store: StorePath = DEFAULT_STORE,
     json_: Json = False,
 ) -> None:
-    """Draw a frame's points over its images, coloured by depth, and from above."""
+    """Draw a frame's points over its images, coloured by depth, and from above; for KITTI with its boxes."""
     from PIL import Image
 
     from cache.store import Store
+    from hvd.cli.boxes import data_root, find_boxes
     from hvd.datasets.prepared import Frames
     from hvd.drawing import draw_frame
     from stages.intact import require_intact
@@ -49,11 +55,18 @@ def draw(
             raise UsageError(f"no frame {frame}", why=f"{item.key[:8]} has frames 0 to {len(frames) - 1}")
         shown = frames.frame(frame)
         panels = camera_panels(opened, item, frames, shown, frame)
+        boxes: list[BoxSet] = []
+        if frames.attributes["dataset"] == "kitti":
+            boxes, lines = find_boxes(data_root(opened, item), results, min_score, shown)
+            panels = [replace(panel, lines=tuple(lines)) for panel in panels]
+        elif results is not None:
+            raise UsageError("--results is for frames of kitti", where=item.key[:8])
         title = f"{frames.attributes['dataset']}  {shown.scene}  frame {frame}  {shown.token}"
-        picture = draw_frame(title, shown.point, panels, _FORWARD[frames.attributes["dataset"]])
+        picture = draw_frame(title, shown.point, panels, _FORWARD[frames.attributes["dataset"]], boxes)
     Image.fromarray(picture).save(out)
     if json_:
-        emit({"path": str(out), "frames": item.key, "frame": frame, "token": shown.token, "pairs": len(shown.pairs)})
+        counts = {"pairs": len(shown.pairs), "boxes": sum(len(group.names) for group in boxes)}
+        emit({"path": str(out), "frames": item.key, "frame": frame, "token": shown.token, **counts})
     else:
         log.info(f"{out}: frame {frame} of {item.key[:8]}, {len(shown.point)} points, {len(shown.pairs)} on images")
 

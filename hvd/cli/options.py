@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 StorePath = Annotated[Path, typer.Option("--store", envvar="HVD_STORE", help="Artifact store.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DEFAULT_STORE = Path(".hvd")
+DATA_SETS = ("nuscenes", "semkitti", "kitti")
 Root = Annotated[
     Path | None, typer.Option("--root", help="Data set root; default: hvd.toml, environment, built-in world.")
 ]
@@ -63,7 +64,8 @@ class Common:
 
         name = self.recipe_name(*sources)
         skipping = ("frames.skip_bad=true",) if self.skip_bad else ()
-        recipe = load(name, self.config, (*(self.set_ or ()), *skipping), student)
+        dataset = sources[0].dataset if len(sources) == 1 else "nuscenes"
+        recipe = load(name, self.config, (*(self.set_ or ()), *skipping), dataset, student)
         log.info(f"recipe {name}; " + "; ".join(str(source) for source in sources))
         return recipe
 
@@ -117,8 +119,8 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     from hvd.errors import UsageError
     from stages.plans import SETTINGS_FILE, DataSettings, Settings, Source
 
-    if dataset not in ("nuscenes", "semkitti"):
-        raise UsageError(f"unknown data set {dataset!r}", hint="valid: nuscenes, semkitti")
+    if dataset not in DATA_SETS:
+        raise UsageError(f"unknown data set {dataset!r}", hint=f"valid: {', '.join(DATA_SETS)}")
     settings = Path(SETTINGS_FILE)
     configured = parse(Settings, read_toml(settings)).data if settings.is_file() else DataSettings()
     place = root or os.environ.get(f"HVD_{dataset.upper()}") or getattr(configured, dataset)

@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def prep(
     common: Common,
-    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
     root: Root = None,
     version: Version = None,
 ) -> None:
@@ -45,7 +45,7 @@ def prep(
 
     source = find_source(dataset, root, version)
     labelled = source.root is None or has_labels(source.root, source.dataset, source.full_version)
-    if not labelled:
+    if not labelled and source.dataset in plans.WITH_POINT_LABELS:
         log.warn(f"{source} has no labels: preparing the rest")
     execute(common, plans.prep(common.load(source), source, labelled), source)
 
@@ -54,7 +54,7 @@ def pretrain(
     common: Common,
     views: Annotated[str | None, typer.Option(help="ipv, bev or ipv,bev.")] = None,
     student: Annotated[str, typer.Option(help="unet (for segmentation) or voxelnet (for detection).")] = "unet",
-    dataset: Annotated[str, typer.Option(help="Data set with cameras.")] = "nuscenes",
+    dataset: Annotated[str, typer.Option(help="Data set with cameras: nuscenes or kitti.")] = "nuscenes",
     root: Root = None,
     version: Version = None,
 ) -> None:
@@ -62,8 +62,9 @@ def pretrain(
     from stages import plans
 
     source = find_source(dataset, root, version)
-    if source.dataset != "nuscenes":
-        raise UsageError(f"pre-training needs cameras, and {dataset} is read without", hint="use --dataset nuscenes")
+    if source.dataset not in plans.WITH_CAMERAS:
+        hint = f"use --dataset {' or '.join(plans.WITH_CAMERAS)}"
+        raise UsageError(f"pre-training needs cameras, and {dataset} is read without", hint=hint)
     if student not in ("unet", "voxelnet"):
         raise UsageError(f"unknown student {student!r}", hint="valid: unet, voxelnet")
     recipe = common.load(source, student=student)  # type: ignore[arg-type]  # checked just above
@@ -90,6 +91,7 @@ def finetune(
     if labels is not None:
         LabelBudget.parse(labels)  # before anything is read
     source = find_source(dataset, root, version)
+    _require_point_labels(source)
     recipe = common.load(source)
     base = getattr(recipe.probe if linear_probe else recipe.finetune, source.dataset)
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
@@ -112,6 +114,7 @@ def evaluate(
     from stages import plans
 
     source = find_source(dataset, root, version)
+    _require_point_labels(source)
     recipe = common.load(source)
     changes = {"split": split, "predictions": predictions or None}
     config = recipe.eval.with_(dataset=source.dataset, **{k: v for k, v in changes.items() if v is not None})
@@ -124,7 +127,7 @@ def export(
     common: Common,
     what: Annotated[str, typer.Argument(help="student (weights) or features (HDF5)")] = "student",
     from_: From = None,
-    dataset: Annotated[str, typer.Option(help="For features: nuscenes or semkitti.")] = "nuscenes",
+    dataset: Annotated[str, typer.Option(help="For features: nuscenes, semkitti or kitti.")] = "nuscenes",
     split: Split = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="Of the weights: safetensors, or openpcdet (a VoxelNet's alone).")
@@ -154,6 +157,15 @@ def export(
     if out is not None and not common.dry_run:
         runner.copy(step, out)
         log.info(f"copied to {out}")
+
+
+def _require_point_labels(source: "Source") -> None:
+    """Raises UsageError if the data set labels no points: segmentation is neither learnt nor scored on it."""
+    from stages import plans
+
+    if source.dataset not in plans.WITH_POINT_LABELS:
+        hint = f"for segmentation: {' or '.join(plans.WITH_POINT_LABELS)}"
+        raise UsageError(f"{source.dataset} labels boxes, not points", hint=hint)
 
 
 def find_student(runner: "Runner", given: str | None, source: "Source", kind: "StudentKind | None" = None) -> "Node":

@@ -20,14 +20,14 @@ def register(app: typer.Typer) -> None:
 
 def world(
     common: Common,
-    out: Annotated[Path | None, typer.Option("--out", help="Copy both data sets into this folder.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Copy the data sets into this folder.")] = None,
     audit: Annotated[bool, typer.Option("--audit", help="Check that no class can be read off a single cue.")] = False,
 ) -> None:
-    """Make the built-in world: procedural streets in the formats of nuScenes and SemanticKITTI."""
+    """Make the built-in world: procedural streets in the formats of nuScenes, SemanticKITTI and KITTI's objects."""
     from stages import plans
     from stages.plans import Source
 
-    sources = Source("nuscenes"), Source("semkitti")
+    sources = Source("nuscenes"), Source("semkitti"), Source("kitti")
     recipe = common.load(*sources)
     runner = common.runner()
     steps = {source.dataset: plans.world(recipe, source) for source in sources}

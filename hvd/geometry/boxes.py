@@ -114,7 +114,7 @@ def image_boxes(boxes_rect: NDArray[Any], image_from_rect: Float64, width: int, 
     """
     uvw = corners_rect(boxes_rect) @ image_from_rect[:, :3].T + image_from_rect[:, 3]  # (N, 8, 3)
     ends = uvw[:, EDGES]  # (N, 12, 2, 3)
-    kept, ahead = _cut_near(ends)
+    kept, ahead = cut_near(ends)
     uv = kept[..., :2] / np.maximum(kept[..., 2:], NEAR_M)
     limit = np.array([width - 1.0, height - 1.0])
     low = np.where(ahead[..., None], uv, np.inf).min(axis=(1, 2)).clip(0.0, limit)
@@ -123,8 +123,8 @@ def image_boxes(boxes_rect: NDArray[Any], image_from_rect: Float64, width: int, 
     return np.where(ahead.any(axis=(1, 2))[:, None], spans, 0.0)
 
 
-def _cut_near(ends: Float64) -> tuple[Float64, NDArray[np.bool_]]:
-    """Edges (..., 2, 3) of homogeneous ends, cut where they pass `NEAR_M`; and which ends are left (..., 2)."""
+def cut_near(ends: Float64) -> tuple[Float64, NDArray[np.bool_]]:
+    """Edges (..., 2, 3) of ends (u w, v w, w), cut where they pass `NEAR_M`; and which ends are left (..., 2)."""
     depth = ends[..., 2]
     ahead = depth >= NEAR_M
     step = depth[..., ::-1] - depth
@@ -132,6 +132,26 @@ def _cut_near(ends: Float64) -> tuple[Float64, NDArray[np.bool_]]:
     crosses = ahead.any(axis=-1, keepdims=True) & ~ahead
     moved = ends + share * (ends[..., ::-1, :] - ends)
     return np.where(crosses[..., None], moved, ends), ahead | crosses
+
+
+def edges_in_image(
+    corners_lidar: NDArray[Any], camera_from_lidar: NDArray[Any], intrinsics: NDArray[Any]
+) -> tuple[Float64, NDArray[np.int64]]:
+    """The edges of boxes as lines in the plane of an image, cut where they come nearer than 0.1 m.
+
+    Args:
+        corners_lidar: (N, 8, 3) in the order of `corners`.
+        camera_from_lidar: (4, 4).
+        intrinsics: (3, 3).
+
+    Returns:
+        Ends (E, 2, 2) in pixels of what is left of at most 12 N edges; and the box of each (E,).
+    """
+    uvw = transform(camera_from_lidar, np.asarray(corners_lidar, np.float64).reshape(-1, 3)) @ intrinsics.T
+    kept, ahead = cut_near(uvw.reshape(-1, 8, 3)[:, EDGES])  # (N, 12, 2, 3)
+    box, edge = np.nonzero(ahead.all(axis=-1))
+    ends = kept[box, edge]
+    return ends[..., :2] / ends[..., 2:], box
 
 
 def points_in_boxes(points: NDArray[Any], boxes_lidar: NDArray[Any]) -> NDArray[np.bool_]:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,11 +14,17 @@ from cache import disk
 from hvd.errors import InputError
 from hvd.log import track
 from hvd.pool import doing, worker_pool
-from hvd.world import kitti_writer, nuscenes_writer
-from hvd.world.config import WorldConfig
+from hvd.world import kitti_object_writer, kitti_writer, nuscenes_writer
+from hvd.world.config import RigName, WorldConfig
 from hvd.world.drives import splits
 from hvd.world.materials import Split
 from hvd.world.rigs import build_rig
+
+_WRITERS: dict[RigName, ModuleType] = {
+    "nuscenes": nuscenes_writer,
+    "kitti": kitti_writer,
+    "kitti-object": kitti_object_writer,
+}
 
 
 class _Job(NamedTuple):
@@ -43,7 +50,7 @@ def write_world(config: WorldConfig, out: Path, notes: Path, workers: int) -> No
     records = list(track(_run(jobs, notes, workers), f"world ({config.rig})", total=len(jobs)))
     if config.rig == "nuscenes":
         nuscenes_writer.write_tables(config, records, _channels(config), out)
-    else:
+    elif config.rig == "kitti":
         kitti_writer.write_texts(config, records, out)
     (out / "splits.json").write_text(json.dumps(splits(config), indent=1))
 
@@ -65,8 +72,10 @@ def _prepare(config: WorldConfig, out: Path, notes: Path) -> None:
     disk.write_whole(marker, stamp.encode(), "world")
     if config.rig == "nuscenes":
         nuscenes_writer.prepare_folders(out, _channels(config))
-    else:
+    elif config.rig == "kitti":
         kitti_writer.prepare_folders(config, out)
+    else:
+        kitti_object_writer.prepare_folders(out)
 
 
 def _channels(config: WorldConfig) -> list[str]:
@@ -94,8 +103,7 @@ def _drive(notes: Path, job: _Job) -> Any:
     note = notes / f"{job.number:05d}.json"
     if note.exists():
         return json.loads(note.read_text())
-    writer = nuscenes_writer if job.config.rig == "nuscenes" else kitti_writer
     with threadpool_limits(1):  # one thread a worker, and sums in one order
-        made: Mapping[str, Any] = writer.write_drive(*job)
+        made: Mapping[str, Any] = _WRITERS[job.config.rig].write_drive(*job)
     disk.write_whole(note, json.dumps(made).encode(), "drive")
     return made

@@ -23,16 +23,52 @@ Rng = np.random.Generator
 _DRIVING = (CARS, CARS, CARS, TRUCKS, BUSES, MOTORCYCLISTS, BICYCLISTS)
 
 
-def populate(street: Street, split: Split, ego_lane: float, rng: Rng, duration_s: float = 1.0) -> Site:
-    """A site with everything placed."""
+def populate(
+    street: Street, split: Split, ego_lane: float, rng: Rng, duration_s: float = 1.0, *, busy: bool = False
+) -> Site:
+    """A site with everything placed; `busy`: with more cars, people and cyclists where a camera that looks ahead is."""
     site = Site(street, split, rng, ego_lane, duration_s)
     lane = next(strip for _, strip in street.find("lane") if strip.near < abs(ego_lane) < strip.far)
     site.reserve(-REACH_M, REACH_M, ego_lane - lane.width / 2 + 0.1, ego_lane + lane.width / 2 - 0.1)
     for turn in street.side_streets:
         site.reserve(turn.start, turn.end, *sorted((turn.side * street.road_edge(turn.side), turn.side * 60.0)))
-    for fill in (_buildings, _large, _works, _traffic, _cycles, _parked, _people, _furniture, _greens):
+    fills = [_buildings, _large, _works, _traffic, _cycles, _parked, _people, _furniture, _greens]
+    if busy:
+        fills.insert(fills.index(_works), _ahead)
+    for fill in fills:
         fill(site)
     return site
+
+
+def _ahead(site: Site) -> None:
+    """Cars, people and cyclists before the ego vehicle, where a camera that looks ahead sees them large enough."""
+    for families, attempts, far, uses, fastest in (
+        (CARS, 12, 26.0, "park lane lane lot garden plaza", 6.0),
+        (BICYCLISTS, 2, 20.0, "lane park walk island", 5.0),
+        (PEOPLE, 3, 20.0, "walk walk park verge island plaza", 1.8),
+    ):
+        for _ in range(attempts):
+            spot = _overlooked(site, far, uses)
+            if spot is not None and site.open(*spot[:2]):
+                mesh = draw(families, site.rng, site.split)
+                s, d, heading = spot
+                speed = float(site.rng.uniform(0.5, fastest)) if site.rng.random() < 0.5 else 0.0
+                yaw = heading + float(site.rng.normal(0, 0.05))
+                if families is CARS:
+                    d = _snapped(site, mesh, d)
+                elif families is PEOPLE:
+                    yaw = float(site.rng.uniform(0, 2 * np.pi))
+                site.add(mesh, s, d, yaw, speed, tilt=families is not PEOPLE)
+
+
+def _overlooked(site: Site, far: float, uses: str) -> tuple[float, float, float] | None:
+    """A spot at most `far` metres ahead and within 36 degrees of the way there; None if a few draws miss."""
+    for _ in range(8):
+        spot = site.spot(*uses.split())
+        s = float(site.rng.uniform(6, far))
+        if spot is not None and abs(spot[1] - site.ego_lane) < 0.73 * s:
+            return s, spot[1], spot[2]
+    return None
 
 
 def _large(site: Site) -> None:

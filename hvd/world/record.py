@@ -14,6 +14,7 @@ from hvd.world.sensors import Cloud, photograph, sweep
 from hvd.world.textures import build_atlas
 
 _SPLITS: tuple[Split, ...] = ("train", "val")
+_RIGS = ("nuscenes", "kitti", "kitti-object")  # by number: it enters the seeds
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,13 @@ class Drive:
 
 def scene_rng(config: WorldConfig, split: Split, index: int) -> np.random.Generator:
     """The generator of one drive, from the seed and the drive's place alone."""
-    return np.random.default_rng([config.seed, _SPLITS.index(split), index, 0 if config.rig == "nuscenes" else 1])
+    return np.random.default_rng([config.seed, _SPLITS.index(split), index, _RIGS.index(config.rig)])
 
 
 def draw_drive(config: WorldConfig, split: Split, index: int) -> Drive:
     """The scene and rig of drive number `index` of a split."""
     rng = scene_rng(config, split, index)
-    return Drive(draw_scene(split, rng, config.duration_s), build_rig(config, rng))
+    return Drive(draw_scene(split, rng, config.duration_s, busy=config.rig == "kitti-object"), build_rig(config, rng))
 
 
 def record(config: WorldConfig, drive: Drive, key_frame: int, number: int) -> Frame:

@@ -54,8 +54,8 @@ class Scene:
         return self.street.pose(self.ego.speed * time_s, self.ego.lane) @ stance
 
 
-def draw_scene(split: Split, rng: np.random.Generator, duration_s: float) -> Scene:
-    """A drive of a split's families that lasts `duration_s` from first to last key frame."""
+def draw_scene(split: Split, rng: np.random.Generator, duration_s: float, *, busy: bool = False) -> Scene:
+    """A drive of a split's families that lasts `duration_s` from first to last key frame; `busy`: see `populate`."""
     street = draw_street(split, rng)
     side = -1 if rng.random() < 0.6 else 1  # right-hand or left-hand traffic
     lane = next(strip for strip in street.strips[side] if strip.use == "lane")
@@ -66,7 +66,7 @@ def draw_scene(split: Split, rng: np.random.Generator, duration_s: float) -> Sce
         roll=float(rng.normal(0, np.radians(0.8))),
         height=float(rng.uniform(-0.2, 0.25)),
     )
-    site = populate(street, split, ego.lane, rng, duration_s)
+    site = populate(street, split, ego.lane, rng, duration_s, busy=busy)
     standing: list[tuple[int, Mesh]] = [(0, ground(street, rng)), *((0, mesh) for mesh in site.scenery)]
     standing += [(thing.number, thing.mesh_at(street, 0.0)) for thing in site.things if thing.speed == 0]
     return Scene(street, tuple(site.things), ego, _light(rng), body(standing))

@@ -20,7 +20,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(autouse=True)
 def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("HVD_NUSCENES", "HVD_SEMKITTI", "HVD_STORE"):
+    for name in ("HVD_NUSCENES", "HVD_SEMKITTI", "HVD_KITTI", "HVD_STORE"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -41,7 +41,7 @@ def test_all_is_well_here(tmp_path: Path) -> None:
 
 def test_no_data_root_is_a_note(tmp_path: Path) -> None:
     states = {check.name: check.state for check in doctor.data_sets(None, None)}
-    assert states == {"nuscenes data": "note", "semkitti data": "note"}
+    assert states == {"nuscenes data": "note", "semkitti data": "note", "kitti data": "note"}
 
 
 def test_no_gpu_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,7 +115,18 @@ def test_a_data_root_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [check.name for check in doctor.data_sets(tmp_path / "absent", None)] == ["nuscenes data"]
     monkeypatch.setenv("HVD_SEMKITTI", str(root))
     monkeypatch.setenv("HVD_NUSCENES", str(root))
-    assert [check.state for check in doctor.data_sets(None, None)] == ["fail", "ok"]
+    assert [check.state for check in doctor.data_sets(None, None)] == ["fail", "ok", "note"]
+
+
+def test_a_root_of_objects_is_told_by_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "training").mkdir()
+    (check,) = doctor.data_sets(tmp_path, None)
+    assert (check.name, check.state) == ("kitti data", "fail") and "training/velodyne" in check.text
+    (tmp_path / "training" / "velodyne").mkdir()
+    (tmp_path / "training" / "velodyne" / "000000.bin").touch()
+    assert list(doctor.data_sets(tmp_path, None)) == [("kitti data", "ok", str(tmp_path))]
+    monkeypatch.setenv("HVD_KITTI", str(tmp_path))
+    assert [check.state for check in doctor.data_sets(None, None)] == ["note", "note", "ok"]
 
 
 def test_real_root(real_data: Any) -> None:

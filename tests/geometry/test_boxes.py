@@ -10,6 +10,7 @@ from hvd.datasets.augment_config import PointAugmentation
 from hvd.geometry.boxes import (
     corners,
     corners_rect,
+    edges_in_image,
     image_boxes,
     lidar_from_rect_boxes,
     observation_angle,
@@ -158,6 +159,28 @@ def test_image_boxes_out_of_sight() -> None:
     found = image_boxes(np.array([behind, beside]), P2, 1242, 375)
     np.testing.assert_array_equal(found[0], 0)
     assert found[1, 0] == found[1, 2] == 1241
+
+
+def test_edges_in_an_image_by_hand() -> None:
+    """A cube of 2 m whose near face is 9 m ahead: its face spans 2 / 9, its back 2 / 11 of the focal length."""
+    intrinsics = np.array([[99.0, 0, 50], [0, 99.0, 40], [0, 0, 1]])
+    ends, box = edges_in_image(corners([[10.0, 0, 0, 2, 2, 2, 0]]), PLAIN, intrinsics)
+    assert len(ends) == 12 and (box == 0).all()
+    found = {(round(u, 6), round(v, 6)) for u, v in ends.reshape(-1, 2)}
+    near = {(50 + s * 11, 40 + t * 11) for s in (1, -1) for t in (1, -1)}
+    far = {(50 + s * 9, 40 + t * 9) for s in (1, -1) for t in (1, -1)}
+    assert found == near | far
+
+
+def test_edges_are_cut_where_they_pass_the_camera() -> None:
+    """One box around the camera, one behind it: what is nearer than 0.1 m is gone, and the rest is where it was."""
+    boxes = np.array([[1.0, 0, 0, 4, 2, 2, 0], [-10.0, 0, 0, 2, 2, 2, 0]])
+    ends, box = edges_in_image(corners(boxes), PLAIN, np.eye(3))
+    assert (box == 0).all() and len(ends) == 8  # four edges ahead, four that come from behind
+    assert np.abs(ends).max() == pytest.approx(1 / 0.1)
+    assert np.abs(ends).min() == pytest.approx(1 / 3)
+    nothing, none = edges_in_image(np.empty((0, 8, 3)), PLAIN, np.eye(3))
+    assert nothing.shape == (0, 2, 2) and len(none) == 0
 
 
 def test_wrap_angle() -> None:

@@ -1,0 +1,162 @@
+"""KITTI on the command line: where it lies, what can't be done with it, and pictures with its boxes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cache.store import Store
+from hvd.cli.boxes import DETECTED, LABELLED, UNKNOWN, find_boxes
+from hvd.cli.options import find_source
+from hvd.datasets.kitti import open_kitti
+from hvd.datasets.kitti_files import write_objects
+from hvd.datasets.prepared import Frames
+from hvd.errors import UsageError
+from hvd.geometry.boxes import corners, lidar_from_rect_boxes
+from hvd.geometry.camera import project
+from stages import plans
+from stages.plans import Source
+from stages.recipes import load
+from stages.runner import Runner, Runtime
+from tests.cli.small_store import code, run, run_json
+from tests.datasets.tiny_kitti import write_kitti
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HVD_KITTI", raising=False)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_kitti(tmp_path / "kitti")
+
+
+def prepared(root: Path, store: Store) -> Path:
+    """Frames and images in the store, which is all that a picture needs; the path of the frames."""
+    recipe, source = load("smoke", dataset="kitti"), Source("kitti", root)
+    runner = Runner(store, Runtime(device="cpu", workers=0, recipe="smoke"))
+    runner.run(plans.images(recipe, source))
+    return runner.run(plans.frames(recipe, source)).artifact.path
+
+
+def test_where_it_lies(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_source("kitti", None, None).root is None
+    Path("hvd.toml").write_text(f'[data]\nkitti = "{root}"\n')
+    assert find_source("kitti", None, None).root == root
+    monkeypatch.setenv("HVD_KITTI", str(tmp_path / "elsewhere"))
+    with pytest.raises(Exception, match="elsewhere"):
+        find_source("kitti", None, None)
+    assert find_source("kitti", root, None) == Source("kitti", root)
+    with pytest.raises(UsageError, match="nuscenes, semkitti, kitti"):
+        find_source("waymo", None, None)
+
+
+@pytest.mark.parametrize("recipe", ["paper", "smoke"])
+def test_dry_run_of_prep_names_no_labels(root: Path, tmp_path: Path, recipe: str) -> None:
+    rows = run_json(Store(tmp_path / "store"), "prep", "kitti", "--root", root, "--recipe", recipe, "--dry-run")
+    stages = [row["stage"] for row in rows]
+    assert stages[:3] == ["frames", "images", "superpixels"] and "labels" not in stages
+    assert all(row["frames"] == 4 for row in rows)
+
+
+def test_a_wrong_root_is_named(tmp_path: Path) -> None:
+    result = run(Store(tmp_path / "store"), "prep", "kitti", "--root", tmp_path)
+    assert code(result) == 3 and "training/velodyne" in str(result.exception)
+
+
+def draw(root: Path, store: Store, out: Path, *options: object) -> Any:
+    prepared(root, store)
+    return run(store, "draw", "--frame", 1, "-o", out, *options)
+
+
+def count(path: Path, colour: tuple[int, int, int]) -> int:
+    return int((np.asarray(Image.open(path)) == np.asarray(colour, np.uint8)).all(-1).sum())
+
+
+def results_of(root: Path, folder: Path) -> Path:
+    """The labels of every frame as detections, moved 3 m away, twice: with scores of 0.5 and 0.7."""
+    folder.mkdir(parents=True)
+    data = open_kitti(root)
+    for sample in data.samples:
+        cars = data.read_objects(sample).of("Car").take([0, 0])
+        moved = cars.box3d + np.array([0, 0, 0, 0, 0, 3.0, 0])
+        found = replace(cars, box3d=moved, score=np.array([0.5, 0.7]))
+        write_objects(folder / f"{sample.token}.txt", found)
+    return folder
+
+
+def test_labels_and_detections_are_drawn(root: Path, tmp_path: Path) -> None:
+    store, out = Store(tmp_path / "store"), tmp_path / "a.png"
+    prepared(root, store)
+    assert run_json(store, "draw", "--frame", 1, "-o", out)["boxes"] == 1
+    assert count(out, LABELLED) > 100 and count(out, UNKNOWN) > 50 and not count(out, DETECTED)
+    results = results_of(root, tmp_path / "results" / "data")
+    for folder in (results, results.parent):
+        assert run_json(store, "draw", "--frame", 1, "-o", out, "--results", folder)["boxes"] == 3
+        assert count(out, LABELLED) > 100 and count(out, DETECTED) > 100
+    assert run_json(store, "draw", "-o", out, "--results", results, "--min-score", 0.6)["boxes"] == 2
+    assert run_json(store, "draw", "-o", out, "--results", results, "--min-score", 0.9)["boxes"] == 1
+    assert not count(out, DETECTED)
+
+
+def test_without_labels_there_are_no_boxes(root: Path, tmp_path: Path) -> None:
+    out = tmp_path / "a.png"
+    for path in (root / "training" / "label_2").iterdir():
+        path.unlink()
+    assert code(draw(root, Store(tmp_path / "store"), out)) == 0
+    assert not count(out, LABELLED)
+
+
+def test_bad_boxes_are_named(root: Path, tmp_path: Path) -> None:
+    store, results = Store(tmp_path / "store"), results_of(root, tmp_path / "results")
+    (results / "000001.txt").write_text((root / "training" / "label_2" / "000001.txt").read_text())  # without scores
+    result = draw(root, store, tmp_path / "a.png", "--results", results)
+    assert code(result) == 3 and "000001.txt, line 1" in str(result.exception)
+    (results / "000001.txt").unlink()
+    result = run(store, "draw", "--frame", 1, "-o", tmp_path / "a.png", "--results", results)
+    assert code(result) == 3 and "no detections of frame 000001" in str(result.exception)
+    (root / "training" / "calib" / "000001.txt").unlink()
+    assert code(run(store, "draw", "--frame", 1, "-o", tmp_path / "a.png")) == 3
+
+
+def test_boxes_lie_where_the_labels_put_them(root: Path, tmp_path: Path) -> None:
+    """The corners against the conversion that detection uses, and their pixels against `project`."""
+    shown = Frames(prepared(root, Store(tmp_path / "store"))).frame(1)
+    data = open_kitti(root)
+    car = data.read_objects(data.samples[1]).of("Car")
+    (group,), (areas, lines) = find_boxes(root, None, None, shown)
+    upright = corners(lidar_from_rect_boxes(car.box3d, data.read_calibration(data.samples[1]).rect_from_lidar))
+    np.testing.assert_allclose(group.corners_lidar.mean(1), upright.mean(1), atol=1e-9)
+    np.testing.assert_allclose(group.corners_lidar, upright, atol=0.12)  # a box that leans against one that doesn't
+    uv, _ = project(group.corners_lidar[0], shown.camera_from_lidar[0], shown.intrinsics[0])
+    assert lines.names[0][0] == "Car" and len(lines.ends) == 12
+    np.testing.assert_allclose(lines.ends.min((0, 1)), uv.min(0), atol=1e-2)
+    np.testing.assert_allclose(lines.ends.max((0, 1)), uv.max(0), atol=1e-2)
+    assert areas.ends.reshape(-1, 2).min(0).tolist() == [1, 2] and areas.ends.reshape(-1, 2).max(0).tolist() == [5, 6]
+
+
+def test_results_are_for_kitti(tmp_path: Path) -> None:
+    from tests.cli.test_draw import frames_artifact
+
+    store = Store(tmp_path / "store")
+    frames_artifact(store, angles=())
+    assert code(run(store, "draw", "-o", tmp_path / "a.png", "--results", tmp_path)) == 2
+
+
+def test_recorded_boxes_hold_points_of_objects(real_data: Any, tmp_path: Path) -> None:
+    """The boxes that are drawn: each recorded object's outline covers its 2D box about as the benchmark's does."""
+    root = real_data("kitti")
+    data = open_kitti(root)
+    shown = Frames(prepared(root, Store(tmp_path / "store"))).frame(4)
+    (group,), lines = find_boxes(root, None, None, shown)
+    known = data.read_objects(data.samples[4]).of("Car")
+    assert group.names == known.types
+    for row, box in enumerate(known.box2d):
+        uv, _ = project(group.corners_lidar[row], shown.camera_from_lidar[0], shown.intrinsics[0])
+        np.testing.assert_allclose([*uv.min(0), *uv.max(0)], box, atol=3)
+    assert len(lines[0].ends) == 4 * len(data.read_objects(data.samples[4]).of("DontCare"))
