@@ -9,18 +9,24 @@ from hvd.models.teacher_config import TeacherConfig, weights_path
 from stages.graph import Data, File, Node, Step, Stored
 from stages.recipes import Recipe
 from stages.specs import (
+    BOXES,
     EVAL,
+    EVAL_DETECTION,
     EXPORT,
     EXPORT_FEATURES,
     FEATURES,
     FINETUNE,
+    FINETUNE_DETECTION,
     FRAMES,
     IMAGES,
     LABELS,
     PRETRAIN,
     SUPERPIXELS,
     WORLD,
+    BoxesConfig,
     DatasetName,
+    DetectEvalConfig,
+    DetectFinetuneConfig,
     EvalConfig,
     ExportFeaturesConfig,
     FinetuneConfig,
@@ -38,6 +44,7 @@ class DataSettings(Config):
 
     nuscenes: str | None = None
     semkitti: str | None = None
+    kitti: str | None = None
     version: str | None = None
 
 
@@ -87,6 +94,16 @@ def labels(recipe: Recipe, source: Source) -> Step:
     """Raw point labels."""
     config = LabelsConfig(dataset=source.dataset, version=source.full_version)
     return Step(LABELS, config, (("data", data(recipe, source, "labels")), ("frames", frames(recipe, source))))
+
+
+def boxes(recipe: Recipe, source: Source) -> Step:
+    """Labelled boxes, calibrations and image sizes."""
+    inputs = (
+        ("label_files", data(recipe, source, "labels")),
+        ("data", data(recipe, source, "frames")),
+        ("frames", frames(recipe, source)),
+    )
+    return Step(BOXES, BoxesConfig(), inputs)
 
 
 def images(recipe: Recipe, source: Source) -> Step:
@@ -149,6 +166,20 @@ def evaluate(recipe: Recipe, source: Source, config: EvalConfig, model: Step | S
     """Evaluation of a fine-tuned model on `source`."""
     inputs = (("frames", frames(recipe, source)), ("labels", labels(recipe, source)), ("model", model))
     return Step(EVAL, config.with_(dataset=source.dataset), inputs)
+
+
+def finetune_detection(recipe: Recipe, source: Source, config: DetectFinetuneConfig, student: Node | None) -> Step:
+    """A detector trained on `source`; without a student, from random weights."""
+    inputs: list[tuple[str, Node]] = [("frames", frames(recipe, source)), ("boxes", boxes(recipe, source))]
+    if student is not None:
+        inputs.append(("student", student))
+    return Step(FINETUNE_DETECTION, config, tuple(inputs))
+
+
+def evaluate_detection(recipe: Recipe, source: Source, config: DetectEvalConfig, model: Step | Stored) -> Step:
+    """Evaluation of a detector on `source`."""
+    inputs = (("frames", frames(recipe, source)), ("boxes", boxes(recipe, source)), ("model", model))
+    return Step(EVAL_DETECTION, config, inputs)
 
 
 def export(recipe: Recipe, student: Node) -> Step:

@@ -116,8 +116,8 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     from hvd.errors import UsageError
     from stages.plans import SETTINGS_FILE, DataSettings, Settings, Source
 
-    if dataset not in ("nuscenes", "semkitti"):
-        raise UsageError(f"unknown data set {dataset!r}", hint="valid: nuscenes, semkitti")
+    if dataset not in ("nuscenes", "semkitti", "kitti"):
+        raise UsageError(f"unknown data set {dataset!r}", hint="valid: nuscenes, semkitti, kitti")
     settings = Path(SETTINGS_FILE)
     configured = parse(Settings, read_toml(settings)).data if settings.is_file() else DataSettings()
     place = root or os.environ.get(f"HVD_{dataset.upper()}") or getattr(configured, dataset)

@@ -15,7 +15,7 @@ from hvd.errors import InputError, UsageError
 if TYPE_CHECKING:
     from stages.graph import Node, Step, Stored
     from stages.plans import Source
-    from stages.runner import Runner, Status
+    from stages.runner import Runner, Status, StudentKind
 
 Split = Annotated[str | None, typer.Option(help="train, val or all.")]
 From = Annotated[
@@ -70,7 +70,7 @@ def pretrain(
 
 def finetune(
     common: Common,
-    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
     labels: Annotated[str | None, typer.Option(help="Labelled share or count: 1%, 12-frames.")] = None,
     label_offset: Annotated[int | None, typer.Option(help="Shift of the labelled items.")] = None,
     linear_probe: Annotated[bool, typer.Option("--linear-probe", help="Train the head alone.")] = False,
@@ -79,41 +79,49 @@ def finetune(
     root: Root = None,
     version: Version = None,
 ) -> None:
-    """Fine-tune for semantic segmentation with few labels."""
+    """Fine-tune with few labels: semantic segmentation, or on kitti 3D detection."""
     from hvd.datasets.splits import LabelBudget
     from stages import plans
 
     if labels is not None:
         LabelBudget.parse(labels)  # before anything is read
+    if dataset == "kitti" and linear_probe:
+        raise UsageError("a detector has no linear probe", hint="leave --linear-probe away")
     source = find_source(dataset, root, version)
     recipe = common.load(source)
     base = getattr(recipe.probe if linear_probe else recipe.finetune, source.dataset)
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
     config = base.with_(**{k: v for k, v in changes.items() if v is not None})
     runner = common.runner(source)
-    student = None if from_ == "scratch" else find_student(runner, from_, source)
-    execute(common, (plans.finetune(recipe, source, config, student),), source, runner)
+    kind: StudentKind = "voxelnet" if source.dataset == "kitti" else "unet"
+    student = None if from_ == "scratch" else find_student(runner, from_, source, kind)
+    plan = plans.finetune_detection if source.dataset == "kitti" else plans.finetune
+    execute(common, (plan(recipe, source, config, student),), source, runner)
 
 
 def evaluate(
     common: Common,
-    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
     from_: From = None,
     split: Split = None,
     predictions: Annotated[bool, typer.Option("--predictions", help="Write files in the benchmark's layout.")] = False,
     root: Root = None,
     version: Version = None,
 ) -> None:
-    """Evaluate a fine-tuned model: mIoU as the benchmark defines it, per class and by range."""
+    """Evaluate a fine-tuned model as the benchmark does: mIoU, or on kitti average precision."""
     from stages import plans
 
     source = find_source(dataset, root, version)
     recipe = common.load(source)
-    changes = {"split": split, "predictions": predictions or None}
-    config = recipe.eval.with_(dataset=source.dataset, **{k: v for k, v in changes.items() if v is not None})
     runner = common.runner(source)
     model = find_model(runner, from_, source)
-    execute(common, (plans.evaluate(recipe, source, config, model),), source, runner)
+    given = {} if split is None else {"split": split}
+    if source.dataset == "kitti":  # where the benchmark's files are always written
+        step = plans.evaluate_detection(recipe, source, recipe.eval_detection.with_(**given), model)
+    else:
+        config = recipe.eval.with_(dataset=source.dataset, **given, **({"predictions": True} if predictions else {}))
+        step = plans.evaluate(recipe, source, config, model)
+    execute(common, (step,), source, runner)
 
 
 def export(
@@ -146,8 +154,8 @@ def export(
         log.info(f"copied to {out}")
 
 
-def find_student(runner: "Runner", given: str | None, source: "Source") -> "Node":
-    """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe.
+def find_student(runner: "Runner", given: str | None, source: "Source", kind: "StudentKind | None" = None) -> "Node":
+    """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe and of `kind`.
 
     Raises:
         InputError: there is none, or it would mix real data and the built-in world unasked.
@@ -158,25 +166,34 @@ def find_student(runner: "Runner", given: str | None, source: "Source") -> "Node
         if not Path(given).is_file():
             raise InputError("no such weights file", where=given)
         return File(Path(given))
-    return _stored(runner, "pretrain", given, source, hint="run: hvd pretrain")
+    hint = "run: hvd pretrain --student voxelnet" if kind == "voxelnet" else "run: hvd pretrain"
+    return _stored(runner, "pretrain", given, source, hint=hint, student=kind)
 
 
 def find_model(runner: "Runner", given: str | None, source: "Source") -> "Stored":
     """The fine-tuned model named by `given`, or the newest one of the data set and recipe; raises as `find_student`."""
     hint = f"run: hvd finetune {source.dataset}"
-    return _stored(runner, "finetune", given, source, hint=hint, dataset=source.dataset)
+    stage = "finetune-detection" if source.dataset == "kitti" else "finetune"
+    return _stored(runner, stage, given, source, hint=hint, dataset=source.dataset)
 
 
 def _stored(
-    runner: "Runner", stage: str, given: str | None, source: "Source", hint: str, dataset: str | None = None
+    runner: "Runner",
+    stage: str,
+    given: str | None,
+    source: "Source",
+    hint: str,
+    dataset: str | None = None,
+    student: "StudentKind | None" = None,
 ) -> "Stored":
     from stages.graph import Stored
 
-    found = runner.choose(stage, given, dataset)
+    found = runner.choose(stage, given, dataset, student)
     if found is None:
         recipes = sorted({item.details["recipe"] for item in runner.store.artifacts(stage)} - {runner.runtime.recipe})
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
-        raise InputError(f"no {stage} artifact of recipe {runner.runtime.recipe} in the store", why=others, hint=hint)
+        what = f"{stage} artifact of recipe {runner.runtime.recipe}" + (f" with a {student}" if student else "")
+        raise InputError(f"no {what} in the store", why=others, hint=hint)
     if given is None:
         log.info(f"from the newest: {stage} {found.key[:8]}")
         runner.refuse_mixing(found, str(source.root) if source.root else None)
@@ -203,8 +220,8 @@ def say(outcome: Any) -> None:
     done = "found" if outcome.state == "hit" else f"made in {outcome.seconds:.1f} s"
     log.info(f"{artifact.stage} {artifact.key[:8]}: {done}, {artifact.path}")
     for name, value in artifact.details["metrics"].items():
-        if artifact.stage in ("eval", "finetune", "pretrain"):
-            log.info(f"  {name}{' (%)' if name in ('miou', 'by_range') else ''}: {value}")
+        if artifact.stage.partition("-")[0] in ("eval", "finetune", "pretrain"):
+            log.info(f"  {name}{' (%)' if name in ('miou', 'by_range', 'map', 'car') else ''}: {value}")
 
 
 def show_plan(common: Common, rows: Sequence["Status"]) -> None:
