@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cache.artifact import Artifact
 from cache.difference import difference
@@ -43,14 +43,6 @@ class Runtime:
     workers: int = 2
     wait: bool = True  # for another process that computes the same key
     recipe: str = "mini"  # the name only: what it says is in each step's config
-
-
-StudentKind = Literal["unet", "voxelnet"]
-
-
-def student_kind(config: Mapping[str, Any]) -> StudentKind:
-    """What a resolved pre-training config trains."""
-    return "voxelnet" if "range_min_m" in config["student"] else "unet"
 
 
 class Run(Protocol):
@@ -187,13 +179,8 @@ class Runner:
             return planned_listing(data.world.config)
         return list_frames(self.inputs.resolve(data).path, data.dataset, data.version)
 
-    def choose(
-        self, stage: str, given: str | None, dataset: str | None = None, student: StudentKind | None = None
-    ) -> Artifact | None:
-        """The artifact of `stage` whose key begins with `given`; without, the newest of this recipe.
-
-        And of `dataset` and of a `student` of that kind, where these are named.
-        """
+    def choose(self, stage: str, given: str | None, dataset: str | None = None) -> Artifact | None:
+        """The artifact of `stage` whose key begins with `given`; without, the newest of this recipe and `dataset`."""
         if given is not None:
             found = self.store.resolve(given)
             if found.stage != stage:
@@ -204,8 +191,7 @@ class Runner:
 
         def fits(item: Artifact) -> bool:
             config = item.key_inputs["config"]
-            alike = dataset in (None, config.get("dataset")) and student in (None, student_kind(config))
-            return item.details["recipe"] == self.runtime.recipe and alike
+            return item.details["recipe"] == self.runtime.recipe and dataset in (None, config.get("dataset"))
 
         return self.store.newest(stage, fits)
 

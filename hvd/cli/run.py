@@ -15,7 +15,7 @@ from hvd.errors import InputError, UsageError
 if TYPE_CHECKING:
     from stages.graph import Node, Step, Stored
     from stages.plans import Source
-    from stages.runner import Runner, Status, StudentKind
+    from stages.runner import Runner, Status
 
 Split = Annotated[str | None, typer.Option(help="train, val or all.")]
 From = Annotated[
@@ -93,8 +93,7 @@ def finetune(
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
     config = base.with_(**{k: v for k, v in changes.items() if v is not None})
     runner = common.runner(source)
-    kind: StudentKind = "voxelnet" if source.dataset == "kitti" else "unet"
-    student = None if from_ == "scratch" else find_student(runner, from_, source, kind)
+    student = None if from_ == "scratch" else find_student(runner, from_, source)
     plan = plans.finetune_detection if source.dataset == "kitti" else plans.finetune
     execute(common, (plan(recipe, source, config, student),), source, runner)
 
@@ -154,8 +153,8 @@ def export(
         log.info(f"copied to {out}")
 
 
-def find_student(runner: "Runner", given: str | None, source: "Source", kind: "StudentKind | None" = None) -> "Node":
-    """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe and of `kind`.
+def find_student(runner: "Runner", given: str | None, source: "Source") -> "Node":
+    """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe.
 
     Raises:
         InputError: there is none, or it would mix real data and the built-in world unasked.
@@ -166,8 +165,7 @@ def find_student(runner: "Runner", given: str | None, source: "Source", kind: "S
         if not Path(given).is_file():
             raise InputError("no such weights file", where=given)
         return File(Path(given))
-    hint = "run: hvd pretrain --student voxelnet" if kind == "voxelnet" else "run: hvd pretrain"
-    return _stored(runner, "pretrain", given, source, hint=hint, student=kind)
+    return _stored(runner, "pretrain", given, source, hint="run: hvd pretrain")
 
 
 def find_model(runner: "Runner", given: str | None, source: "Source") -> "Stored":
@@ -178,22 +176,15 @@ def find_model(runner: "Runner", given: str | None, source: "Source") -> "Stored
 
 
 def _stored(
-    runner: "Runner",
-    stage: str,
-    given: str | None,
-    source: "Source",
-    hint: str,
-    dataset: str | None = None,
-    student: "StudentKind | None" = None,
+    runner: "Runner", stage: str, given: str | None, source: "Source", hint: str, dataset: str | None = None
 ) -> "Stored":
     from stages.graph import Stored
 
-    found = runner.choose(stage, given, dataset, student)
+    found = runner.choose(stage, given, dataset)
     if found is None:
         recipes = sorted({item.details["recipe"] for item in runner.store.artifacts(stage)} - {runner.runtime.recipe})
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
-        what = f"{stage} artifact of recipe {runner.runtime.recipe}" + (f" with a {student}" if student else "")
-        raise InputError(f"no {what} in the store", why=others, hint=hint)
+        raise InputError(f"no {stage} artifact of recipe {runner.runtime.recipe} in the store", why=others, hint=hint)
     if given is None:
         log.info(f"from the newest: {stage} {found.key[:8]}")
         runner.refuse_mixing(found, str(source.root) if source.root else None)

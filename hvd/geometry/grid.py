@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvd.geometry.cells import whole_cells
 from hvd.geometry.se3 import Array
-
-_WHOLE = 1e-6  # how far from a whole number a cell count may be, by rounding of the decimal inputs
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ class GridSpec:
         Raises:
             ValueError: the axes disagree in number, or the range is no whole, positive number of cells.
         """
-        return tuple(_whole_cells(*axis) for axis in zip(self.minimum, self.maximum, self.cell, strict=True))
+        return tuple(whole_cells(*axis) for axis in zip(self.minimum, self.maximum, self.cell, strict=True))
 
     @property
     def num_cells(self) -> int:
@@ -67,10 +66,3 @@ class GridSpec:
         for axis in range(1, len(self.shape)):
             number = number * self.shape[axis] + index[..., axis]
         return number
-
-
-def _whole_cells(minimum: float, maximum: float, cell: float) -> int:
-    count = (maximum - minimum) / cell if cell > 0 else math.nan
-    if not (math.isfinite(count) and round(count) >= 1 and abs(count - round(count)) < _WHOLE * max(1.0, count)):
-        raise ValueError(f"[{minimum}, {maximum}) by {cell} is {count} cells: not a whole, positive number")
-    return round(count)

@@ -1,14 +1,18 @@
-"""What fixes a 3-D detector's shape (no torch here: these configs enter artifact keys).
+"""What fixes a 3-D detector's shape (no torch and no numpy here: these configs enter artifact keys).
 
 Lengths in metres, in the LiDAR frame; axes (x, y, z).
 """
 
-from typing import Literal, Self
+import math
+from typing import TYPE_CHECKING, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from hvd.config import Config
-from hvd.geometry.grid import GridSpec
+from hvd.geometry.cells import whole_cells
+
+if TYPE_CHECKING:
+    from hvd.geometry.grid import GridSpec
 
 TOTAL_STRIDE = 8  # of the encoder along x and y
 Z_STRIDE = 16  # along z: its last layer halves z once more
@@ -18,6 +22,9 @@ Level = Literal["conv1", "conv2", "conv3", "conv4", "conv_out"]
 
 class VoxelNetConfig(Config):
     """SECOND's sparse encoder: the range it sees, its voxels and its widths."""
+
+    kind: ClassVar[Literal["voxelnet"]] = "voxelnet"
+    title: ClassVar[str] = "VoxelNet"
 
     voxel_size_m: tuple[PositiveFloat, PositiveFloat, PositiveFloat]
     range_min_m: tuple[float, float, float]
@@ -32,7 +39,7 @@ class VoxelNetConfig(Config):
 
     @model_validator(mode="after")
     def _range_is_whole_voxels(self) -> Self:
-        x, y, z = self.grid.shape
+        x, y, z = self.counts
         if x % TOTAL_STRIDE or y % TOTAL_STRIDE:
             raise ValueError(f"the range is {x} x {y} voxels along x and y: not multiples of {TOTAL_STRIDE}")
         if z < Z_STRIDE or z % Z_STRIDE != TOTAL_STRIDE:
@@ -45,9 +52,21 @@ class VoxelNetConfig(Config):
         return self
 
     @property
-    def grid(self) -> GridSpec:
+    def grid(self) -> "GridSpec":
         """The voxels."""
+        from hvd.geometry.grid import GridSpec
+
         return GridSpec(self.range_min_m, self.range_max_m, self.voxel_size_m)
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Voxels of the range along x, y, z.
+
+        Raises:
+            ValueError: an edge of the range is no whole, positive number of voxels.
+        """
+        x, y, z = map(whole_cells, self.range_min_m, self.range_max_m, self.voxel_size_m)
+        return x, y, z
 
     @property
     def low(self) -> tuple[int, int, int]:
@@ -58,19 +77,50 @@ class VoxelNetConfig(Config):
     @property
     def shape(self) -> tuple[int, int, int]:
         """Voxels that the convolutions run over: one empty layer more along z, as in OpenPCDet's networks."""
-        x, y, z = self.grid.shape
+        x, y, z = self.counts
         return x, y, z + 1
+
+    def covers(self, low_m: tuple[float, ...], high_m: tuple[float, ...]) -> bool:
+        """Whether the range holds all from `low_m` to `high_m`, each (x, y, z)."""
+        below = all(edge <= low for edge, low in zip(self.range_min_m, low_m, strict=True))
+        return below and all(edge >= high for edge, high in zip(self.range_max_m, high_m, strict=True))
+
+    def over(self, low_m: tuple[float, float, float], high_m: tuple[float, float, float]) -> "VoxelNetConfig":
+        """The same network over another range: `low_m` to `high_m`, with the least room more, at its far ends, that
+        whole voxels and the strides need.
+
+        Raises:
+            UsageError: `low_m` is no whole number of voxels.
+        """
+        multiples = ((TOTAL_STRIDE, 0), (TOTAL_STRIDE, 0), (Z_STRIDE, TOTAL_STRIDE))
+        far = []
+        for low, high, size, (step, rest) in zip(low_m, high_m, self.voxel_size_m, multiples, strict=True):
+            count = math.ceil((high - low) / size - 1e-6)
+            far.append(round(low + (count + (rest - count) % step) * size, 9))
+        return self.with_(range_min_m=low_m, range_max_m=tuple(far))
 
     @property
     def bev_shape(self) -> tuple[int, int]:
         """Cells (X, Y) of the bird's-eye-view map."""
-        x, y, _ = self.grid.shape
+        x, y, _ = self.counts
         return x // TOTAL_STRIDE, y // TOTAL_STRIDE
 
     @property
     def bev_channels(self) -> int:
         """Channels of the bird's-eye-view map: those of the voxels above a cell, end to end."""
-        return self.out_channels * (self.grid.shape[2] // Z_STRIDE)
+        return self.out_channels * (self.counts[2] // Z_STRIDE)
+
+    @property
+    def voxel_edges_m(self) -> tuple[float, float, float]:
+        """Edges of a voxel along x, y, z."""
+        return self.voxel_size_m
+
+    @property
+    def feature_channels(self) -> int:
+        """Width of the features at the input voxels: those of the levels read, end to end."""
+        levels: tuple[Level, ...] = get_args(Level)
+        widths = dict(zip(levels, (*self.stages, self.out_channels), strict=True))
+        return sum(widths[name] for name in self.read)
 
 
 class BevBackboneConfig(Config):
@@ -138,8 +188,10 @@ class DetectorConfig(Config):
         return self
 
     @property
-    def grid(self) -> GridSpec:
+    def grid(self) -> "GridSpec":
         """The head's cells on the ground."""
+        from hvd.geometry.grid import GridSpec
+
         voxelnet, edge = self.voxelnet, TOTAL_STRIDE / self.bev.refinement
         x, y = (size * edge for size in voxelnet.voxel_size_m[:2])
         return GridSpec(voxelnet.range_min_m[:2], voxelnet.range_max_m[:2], (x, y))
