@@ -93,7 +93,7 @@ class Augmenter:
     database: Database
 
     def __call__(self, scene: BoxScene, rng: np.random.Generator) -> BoxScene:
-        """A new scene; raises nothing."""
+        """A new scene, as `rng` draws it."""
         if self.sampling is not None:
             scene = sample_objects(scene, self.database, self.classes, self.sampling, rng)
         return move_scene(scene, draw_scene_matrix(self.move, rng))

@@ -216,6 +216,12 @@ def test_an_interrupted_evaluation_detects_only_in_what_is_left(runner, root, mo
     assert seen == [0, 1, None, 2, 3]
 
 
+def test_half_precision_trains_too(runner, root):
+    """Only dense convolutions take bfloat16: the losses differ by its rounding, and by no more."""
+    plain, half = (again(runner).run(tune(root, steps=1, amp=amp)).artifact.details["metrics"] for amp in (False, True))
+    assert plain["loss"] != half["loss"] and half["loss"] == pytest.approx(plain["loss"], rel=0.05)
+
+
 def test_boxes_that_are_not_finite_are_no_result(runner, root, monkeypatch):
     plain = finetune_detection.CentreDetector.detect
 
