@@ -14,6 +14,9 @@ from hvd.world.config import WorldConfig
 from hvd.world.drives import frame_scenes, splits
 from stages.graph import Data, Node, Step, Stored
 from stages.specs import (
+    BoxesConfig,
+    DetectEvalConfig,
+    DetectFinetuneConfig,
     EvalConfig,
     ExportFeaturesConfig,
     FeaturesConfig,
@@ -28,6 +31,8 @@ from stages.specs import (
 _POINT_BYTES = 16  # x, y, z, intensity
 _PAIR_BYTES = 17  # point, camera, u, v, depth; about one pair a point
 _BEAMS = {"nuscenes": 32, "kitti": 64, "kitti-object": 64}
+_BOXES_BYTES = 2000  # a label file and a calibration
+_RESULT_BYTES = 100  # a detected box
 _PREDICTION_BYTES = {"nuscenes": 1, "semkitti": 4}
 
 
@@ -103,13 +108,18 @@ def _cost(step: Step, data: Listing, config_of: Callable[[Stored], dict[str, Any
         case PretrainConfig() as pretrain:
             rows = len(data.rows(pretrain.splits, pretrain.split))
             return Cost(rows, pretrain.total_steps(rows), None)
-        case FinetuneConfig() as tune:
+        case BoxesConfig():
+            return Cost(count, None, count * _BOXES_BYTES)
+        case FinetuneConfig() | DetectFinetuneConfig() as tune:
             labelled = _num_labelled(tune, data)
             return Cost(labelled, tune.total_steps(labelled), None)
         case EvalConfig() as evaluate:
             rows = len(data.rows(evaluate.splits, evaluate.split))
             size = rows * data.points * _PREDICTION_BYTES[evaluate.dataset] if evaluate.predictions else None
             return Cost(rows, None, size)
+        case DetectEvalConfig() as detect:
+            rows = len(data.rows(detect.splits, detect.split))
+            return Cost(rows, None, rows * detect.decode.candidates * _RESULT_BYTES)
         case ExportFeaturesConfig() as export:
             rows = len(data.rows(export.splits, export.split))
             channels = _channels(dict(step.inputs)["student"], config_of)
@@ -117,7 +127,7 @@ def _cost(step: Step, data: Listing, config_of: Callable[[Stored], dict[str, Any
     return Cost()
 
 
-def _num_labelled(config: FinetuneConfig, data: Listing) -> int:
+def _num_labelled(config: FinetuneConfig | DetectFinetuneConfig, data: Listing) -> int:
     rows = data.rows(config.splits, config.split)
     scenes = [data.scenes[row] for row in rows]
     return len(LabelBudget.parse(config.labels).select(scenes, config.label_offset, LABEL_UNIT[config.dataset]))

@@ -25,7 +25,7 @@ from hvd.training.interrupt import StopRequest
 from stages import protocol
 from stages.runner import Runtime
 from stages.selection import rows_of, usable
-from stages.specs import FinetuneConfig
+from stages.specs import DetectFinetuneConfig, FinetuneConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
 
 Item = tuple[Tensor, Tensor]  # backbone features (V, C) and classes (V,) of one frame
@@ -86,7 +86,7 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
     return {**training.last, "labelled_frames": len(labelled), "steps": total}
 
 
-def labelled_rows(config: FinetuneConfig, frames: Path, scenes: tuple[str, ...]) -> list[int]:
+def labelled_rows(config: FinetuneConfig | DetectFinetuneConfig, frames: Path, scenes: tuple[str, ...]) -> list[int]:
     """The labelled frames of the training split (method.md, section 6).
 
     Raises:

@@ -9,18 +9,24 @@ from hvd.models.teacher_config import TeacherConfig, weights_path
 from stages.graph import Data, File, Node, Step, Stored
 from stages.recipes import Recipe
 from stages.specs import (
+    BOXES,
     EVAL,
+    EVAL_DETECTION,
     EXPORT,
     EXPORT_FEATURES,
     FEATURES,
     FINETUNE,
+    FINETUNE_DETECTION,
     FRAMES,
     IMAGES,
     LABELS,
     PRETRAIN,
     SUPERPIXELS,
     WORLD,
+    BoxesConfig,
     DatasetName,
+    DetectEvalConfig,
+    DetectFinetuneConfig,
     EvalConfig,
     ExportConfig,
     ExportFeaturesConfig,
@@ -31,7 +37,6 @@ from stages.specs import (
 
 SETTINGS_FILE = "hvd.toml"
 WITH_CAMERAS: tuple[DatasetName, ...] = ("nuscenes", "kitti")
-WITH_POINT_LABELS: tuple[DatasetName, ...] = ("nuscenes", "semkitti")
 WORLD_VERSION = "v1.0-world"
 DEFAULT_VERSION = "v1.0-trainval"
 
@@ -93,6 +98,16 @@ def labels(recipe: Recipe, source: Source) -> Step:
     return Step(LABELS, config, (("data", data(recipe, source, "labels")), ("frames", frames(recipe, source))))
 
 
+def boxes(recipe: Recipe, source: Source) -> Step:
+    """Labelled boxes, calibrations and image sizes."""
+    inputs = (
+        ("label_files", data(recipe, source, "labels")),
+        ("data", data(recipe, source, "frames")),
+        ("frames", frames(recipe, source)),
+    )
+    return Step(BOXES, BoxesConfig(), inputs)
+
+
 def images(recipe: Recipe, source: Source) -> Step:
     """Camera images at the working size; of the frames that are left, where bad ones are skipped."""
     config = recipe.images.with_(dataset=source.dataset, version=source.full_version)
@@ -119,10 +134,10 @@ def teacher(config: TeacherConfig) -> tuple[tuple[str, Node], ...]:
 
 
 def prep(recipe: Recipe, source: Source, with_labels: bool = True) -> tuple[Step, ...]:
-    """Everything that pre-training and fine-tuning read of a data set, as far as it has cameras and point labels."""
+    """Everything that pre-training and fine-tuning read of a data set, as far as it has cameras."""
     steps = [frames(recipe, source)]
-    if with_labels and source.dataset in WITH_POINT_LABELS:
-        steps.append(labels(recipe, source))
+    if with_labels:
+        steps.append(boxes(recipe, source) if source.dataset == "kitti" else labels(recipe, source))
     if source.dataset in WITH_CAMERAS:
         steps += [images(recipe, source), superpixels(recipe, source)]
         if recipe.pretrain.cached_features:
@@ -153,6 +168,20 @@ def evaluate(recipe: Recipe, source: Source, config: EvalConfig, model: Step | S
     """Evaluation of a fine-tuned model on `source`."""
     inputs = (("frames", frames(recipe, source)), ("labels", labels(recipe, source)), ("model", model))
     return Step(EVAL, config.with_(dataset=source.dataset), inputs)
+
+
+def finetune_detection(recipe: Recipe, source: Source, config: DetectFinetuneConfig, student: Node | None) -> Step:
+    """A detector trained on `source`; without a student, from random weights."""
+    inputs: list[tuple[str, Node]] = [("frames", frames(recipe, source)), ("boxes", boxes(recipe, source))]
+    if student is not None:
+        inputs.append(("student", student))
+    return Step(FINETUNE_DETECTION, config, tuple(inputs))
+
+
+def evaluate_detection(recipe: Recipe, source: Source, config: DetectEvalConfig, model: Step | Stored) -> Step:
+    """Evaluation of a detector on `source`."""
+    inputs = (("frames", frames(recipe, source)), ("boxes", boxes(recipe, source)), ("model", model))
+    return Step(EVAL_DETECTION, config, inputs)
 
 
 def export(config: ExportConfig, student: Node) -> Step:

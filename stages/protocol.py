@@ -10,7 +10,7 @@ from typing import Any
 
 from hvd.datasets.prepared import Frames
 from hvd.models.config import UNetConfig
-from stages.specs import EvalConfig, FinetuneConfig, PretrainConfig, Schedule
+from stages.specs import DetectEvalConfig, DetectFinetuneConfig, EvalConfig, FinetuneConfig, PretrainConfig, Schedule
 
 FILE = "protocol.json"
 
@@ -65,6 +65,23 @@ def finetuning(
     }
 
 
+def detection(
+    config: DetectFinetuneConfig, student: Path | None, frames: Frames, num_frames: int, unit: str
+) -> dict[str, Any]:
+    """How a detector was trained, and the encoder it began from."""
+    return {
+        "data": data_name(frames),
+        "labels": config.labels,
+        "unit": unit,
+        "offset": config.label_offset,
+        "frames": num_frames,
+        "voxel_size_m": config.detector.voxelnet.voxel_size_m,
+        "sampling": config.sampling is not None,
+        "student": "random init" if student is None else read(student),
+        **_schedule(config),
+    }
+
+
 def _schedule(config: Schedule) -> dict[str, Any]:
     length = f"{config.steps} steps" if config.steps is not None else f"{config.epochs} epochs"
     return {"length": length, "batch": config.batch, "seed": config.seed, "threads": config.threads}
@@ -111,6 +128,21 @@ def evaluation(config: EvalConfig, inputs: Mapping[str, Path], frames: Frames, n
         f"{data_name(frames)}, {config.splits} {config.split} ({num_frames} frames)",
         f"{probe} {_labels(model)} (offset {model['offset']}, {model['frames']} frames)",
         f"voxels {model['voxel_size_m']:g} m",
+        f"{model['length']}, batch {model['batch']}, seed {model['seed']}, {model['threads']} threads",
+        _student(model),
+    ]
+    return "; ".join(parts)
+
+
+def detection_line(config: DetectEvalConfig, inputs: Mapping[str, Path], frames: Frames, num_frames: int) -> str:
+    """The line of a detector's result."""
+    model = read(inputs["model"])
+    assert isinstance(model, dict), "a trained detector carries its protocol"
+    voxels = " x ".join(f"{edge:g}" for edge in model["voxel_size_m"])
+    parts = [
+        f"{data_name(frames)}, {config.splits} {config.split} ({num_frames} frames)",
+        f"detector trained on {_labels(model)} (offset {model['offset']}, {model['frames']} frames)",
+        f"voxels {voxels} m",
         f"{model['length']}, batch {model['batch']}, seed {model['seed']}, {model['threads']} threads",
         _student(model),
     ]

@@ -7,6 +7,7 @@ from cache.artifact import Artifact
 from cache.difference import difference
 from cache.store import Store
 from hvd.config import Config, parse
+from hvd.datasets.fingerprint import Part
 from hvd.errors import InputError, UsageError
 from hvd.models.teacher_config import TeacherConfig, bundled_path
 from hvd.world.config import WorldConfig
@@ -14,6 +15,7 @@ from stages import specs
 from stages.graph import Data, File, Node, Step, Stored
 from stages.runner import Runner, Runtime
 
+_DATA = ("data", "label_files")  # the inputs that are data sets
 CONFIGS: dict[str, type[Config]] = {
     "world": WorldConfig,
     "frames": specs.FramesConfig,
@@ -24,6 +26,9 @@ CONFIGS: dict[str, type[Config]] = {
     "pretrain": specs.PretrainConfig,
     "finetune": specs.FinetuneConfig,
     "eval": specs.EvalConfig,
+    "boxes": specs.BoxesConfig,
+    "finetune-detection": specs.DetectFinetuneConfig,
+    "eval-detection": specs.DetectEvalConfig,
     "export": specs.ExportConfig,
     "export-features": specs.ExportFeaturesConfig,
     "table": specs.TableConfig,
@@ -74,15 +79,16 @@ def _beyond(item: Artifact, why: str) -> InputError:
 
 def _stored(parent: dict[str, str], config: Any, stage: specs.Stage) -> Node:
     found = Stored(parent["stage"], parent["key"])
-    return _data(config, stage, world=found) if parent["name"] == "data" else found
+    return _data(parent["name"], config, stage, world=found) if parent["name"] in _DATA else found
 
 
 def _source(name: str, path: Path, config: Any, stage: specs.Stage) -> Node:
-    return _data(config, stage, root=path) if name == "data" else File(path)
+    return _data(name, config, stage, root=path) if name in _DATA else File(path)
 
 
-def _data(config: Any, stage: specs.Stage, root: Path | None = None, world: Stored | None = None) -> Data:
-    return Data(config.dataset, config.version, "labels" if stage == specs.LABELS else "frames", root, world)
+def _data(name: str, config: Any, stage: specs.Stage, root: Path | None = None, world: Stored | None = None) -> Data:
+    part: Part = "labels" if stage == specs.LABELS or name == "label_files" else "frames"
+    return Data(config.dataset, getattr(config, "version", None), part, root, world)
 
 
 def _teacher_file(store: Store, item: Artifact) -> str | None:

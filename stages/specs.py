@@ -7,11 +7,13 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from hvd.config import Config
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
+from hvd.datasets.box_augment_config import BoxAugmentation, ObjectSampling
 from hvd.models.config import BevHeadConfig, StudentConfig, UNetConfig
-from hvd.models.detector_config import VoxelNetConfig
+from hvd.models.detector_config import DecodeConfig, DetectionLossConfig, DetectorConfig, VoxelNetConfig
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
 
 DatasetName = Literal["nuscenes", "semkitti", "kitti"]
+BoxesOf = Literal["kitti"]  # the data sets whose labels are boxes
 View = Literal["ipv", "bev"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -38,10 +40,15 @@ FEATURES = Stage("features", 1, "stages.prep_features", parallel=True)
 PRETRAIN = Stage("pretrain", 1, "stages.pretrain")
 FINETUNE = Stage("finetune", 1, "stages.finetune")
 EVAL = Stage("eval", 1, "stages.evaluate")
+BOXES = Stage("boxes", 1, "stages.prep_boxes")
+FINETUNE_DETECTION = Stage("finetune-detection", 1, "stages.finetune_detection")
+EVAL_DETECTION = Stage("eval-detection", 1, "stages.evaluate_detection")
 EXPORT = Stage("export", 1, "stages.export")
 EXPORT_FEATURES = Stage("export-features", 1, "stages.export_features")
 TABLE = Stage("table", 1, "stages.table")
-_ALL = (WORLD, FRAMES, LABELS, IMAGES, SUPERPIXELS, FEATURES, PRETRAIN, FINETUNE, EVAL, EXPORT, EXPORT_FEATURES, TABLE)
+_SEGMENTATION = (WORLD, FRAMES, LABELS, IMAGES, SUPERPIXELS, FEATURES, PRETRAIN, FINETUNE, EVAL)
+_DETECTION = (BOXES, FINETUNE_DETECTION, EVAL_DETECTION)
+_ALL = (*_SEGMENTATION, *_DETECTION, EXPORT, EXPORT_FEATURES, TABLE)
 STAGES = {stage.name: stage for stage in _ALL}
 
 
@@ -246,6 +253,39 @@ class EvalConfig(Config):
     split: Literal["train", "val", "all"] = "val"
     range_edges_m: tuple[float, ...] = (20.0, 40.0)
     predictions: bool = False
+    threads: Count = 2
+
+
+class BoxesConfig(Config):
+    """Labelled boxes and calibrations in the benchmark's own files."""
+
+    dataset: BoxesOf = "kitti"
+
+
+class DetectFinetuneConfig(Schedule):
+    """A detector from few labels; `labels` as on the command line (5%, 12-frames), a share of the training frames."""
+
+    dataset: BoxesOf = "kitti"
+    labels: str = "5%"
+    label_offset: Annotated[int, Field(ge=0)] = 0
+    splits: Literal["paper", "parametrize"] = "paper"
+    split: Literal["train", "val", "all"] = "train"
+    detector: DetectorConfig
+    optimizer: Optimizer  # its rate is the pre-trained encoder's
+    head_lr: Positive  # of the ground network and the head, which begin at random
+    clip_norm: Positive = 10.0  # of all gradients together
+    loss: DetectionLossConfig = DetectionLossConfig()
+    augmentation: BoxAugmentation
+    sampling: ObjectSampling | None = None
+
+
+class DetectEvalConfig(Config):
+    """One pass over a split: result files in the benchmark's format, and its average precision from them."""
+
+    dataset: BoxesOf = "kitti"
+    splits: Literal["paper", "parametrize"] = "paper"
+    split: Literal["train", "val", "all"] = "val"
+    decode: DecodeConfig = DecodeConfig()
     threads: Count = 2
 
 

@@ -45,7 +45,7 @@ def prep(
 
     source = find_source(dataset, root, version)
     labelled = source.root is None or has_labels(source.root, source.dataset, source.full_version)
-    if not labelled and source.dataset in plans.WITH_POINT_LABELS:
+    if not labelled:
         log.warn(f"{source} has no labels: preparing the rest")
     execute(common, plans.prep(common.load(source), source, labelled), source)
 
@@ -75,7 +75,7 @@ def pretrain(
 
 def finetune(
     common: Common,
-    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
     labels: Annotated[str | None, typer.Option(help="Labelled share or count: 1%, 12-frames.")] = None,
     label_offset: Annotated[int | None, typer.Option(help="Shift of the labelled items.")] = None,
     linear_probe: Annotated[bool, typer.Option("--linear-probe", help="Train the head alone.")] = False,
@@ -84,43 +84,49 @@ def finetune(
     root: Root = None,
     version: Version = None,
 ) -> None:
-    """Fine-tune for semantic segmentation with few labels."""
+    """Fine-tune with few labels: semantic segmentation, or on kitti 3D detection."""
     from hvd.datasets.splits import LabelBudget
     from stages import plans
 
     if labels is not None:
         LabelBudget.parse(labels)  # before anything is read
+    if dataset == "kitti" and linear_probe:
+        raise UsageError("a detector has no linear probe", hint="leave --linear-probe away")
     source = find_source(dataset, root, version)
-    _require_point_labels(source)
     recipe = common.load(source)
     base = getattr(recipe.probe if linear_probe else recipe.finetune, source.dataset)
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
     config = base.with_(**{k: v for k, v in changes.items() if v is not None})
     runner = common.runner(source)
-    student = None if from_ == "scratch" else find_student(runner, from_, source, "unet")
-    execute(common, (plans.finetune(recipe, source, config, student),), source, runner)
+    kind: StudentKind = "voxelnet" if source.dataset == "kitti" else "unet"
+    student = None if from_ == "scratch" else find_student(runner, from_, source, kind)
+    plan = plans.finetune_detection if source.dataset == "kitti" else plans.finetune
+    execute(common, (plan(recipe, source, config, student),), source, runner)
 
 
 def evaluate(
     common: Common,
-    dataset: Annotated[str, typer.Argument(help="nuscenes or semkitti")],
+    dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
     from_: From = None,
     split: Split = None,
     predictions: Annotated[bool, typer.Option("--predictions", help="Write files in the benchmark's layout.")] = False,
     root: Root = None,
     version: Version = None,
 ) -> None:
-    """Evaluate a fine-tuned model: mIoU as the benchmark defines it, per class and by range."""
+    """Evaluate a fine-tuned model as the benchmark does: mIoU, or on kitti average precision."""
     from stages import plans
 
     source = find_source(dataset, root, version)
-    _require_point_labels(source)
     recipe = common.load(source)
-    changes = {"split": split, "predictions": predictions or None}
-    config = recipe.eval.with_(dataset=source.dataset, **{k: v for k, v in changes.items() if v is not None})
     runner = common.runner(source)
     model = find_model(runner, from_, source)
-    execute(common, (plans.evaluate(recipe, source, config, model),), source, runner)
+    given = {} if split is None else {"split": split}
+    if source.dataset == "kitti":  # where the benchmark's files are always written
+        step = plans.evaluate_detection(recipe, source, recipe.eval_detection.with_(**given), model)
+    else:
+        config = recipe.eval.with_(dataset=source.dataset, **given, **({"predictions": True} if predictions else {}))
+        step = plans.evaluate(recipe, source, config, model)
+    execute(common, (step,), source, runner)
 
 
 def export(
@@ -159,15 +165,6 @@ def export(
         log.info(f"copied to {out}")
 
 
-def _require_point_labels(source: "Source") -> None:
-    """Raises UsageError if the data set labels no points: segmentation is neither learnt nor scored on it."""
-    from stages import plans
-
-    if source.dataset not in plans.WITH_POINT_LABELS:
-        hint = f"for segmentation: {' or '.join(plans.WITH_POINT_LABELS)}"
-        raise UsageError(f"{source.dataset} labels boxes, not points", hint=hint)
-
-
 def find_student(runner: "Runner", given: str | None, source: "Source", kind: "StudentKind | None" = None) -> "Node":
     """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe.
 
@@ -190,7 +187,8 @@ def find_student(runner: "Runner", given: str | None, source: "Source", kind: "S
 def find_model(runner: "Runner", given: str | None, source: "Source") -> "Stored":
     """The fine-tuned model named by `given`, or the newest one of the data set and recipe; raises as `find_student`."""
     hint = f"run: hvd finetune {source.dataset}"
-    return _stored(runner, "finetune", given, source, hint=hint, dataset=source.dataset)
+    stage = "finetune-detection" if source.dataset == "kitti" else "finetune"
+    return _stored(runner, stage, given, source, hint=hint, dataset=source.dataset)
 
 
 def _stored(
@@ -237,8 +235,8 @@ def say(outcome: Any) -> None:
     done = "found" if outcome.state == "hit" else f"made in {outcome.seconds:.1f} s"
     log.info(f"{artifact.stage} {artifact.key[:8]}: {done}, {artifact.path}")
     for name, value in artifact.details["metrics"].items():
-        if artifact.stage in ("eval", "finetune", "pretrain"):
-            log.info(f"  {name}{' (%)' if name in ('miou', 'by_range') else ''}: {value}")
+        if artifact.stage.partition("-")[0] in ("eval", "finetune", "pretrain"):
+            log.info(f"  {name}{' (%)' if name in ('miou', 'by_range', 'map', 'car') else ''}: {value}")
 
 
 def show_plan(common: Common, rows: Sequence["Status"]) -> None:

@@ -19,7 +19,7 @@ from hvd.datasets.splits import Splits, own_splits, present
 from hvd.errors import InputError
 from hvd.geometry.boxes import image_boxes, observation_angle, rect_from_lidar_boxes
 from hvd.geometry.camera import project
-from hvd.geometry.se3 import inverse
+from hvd.geometry.se3 import Float64, inverse
 
 POINT_FIELDS = 4  # x, y, z, reflectance 0..1
 CAMERA = "image_2"
@@ -174,8 +174,19 @@ def image_size(path: Path) -> tuple[int, int]:
 
 def shown(points: NDArray[np.float32], view: CameraView) -> NDArray[np.bool_]:
     """Which points (N, 3 or more) lie in front of the camera and project into the image: 0 <= u < width and so on."""
-    uv, depth = project(points[:, :3], view.camera_from_lidar, view.intrinsics)
-    inside: NDArray[np.bool_] = (uv >= 0).all(axis=1) & (uv < [view.width, view.height]).all(axis=1)
+    return _in_image(points, view.camera_from_lidar, view.intrinsics, view.width, view.height)
+
+
+def shown_by(points: NDArray[Any], calibration: Calibration, width: int, height: int) -> NDArray[np.bool_]:
+    """As `shown`, of a calibration and an image's size in pixels."""
+    return _in_image(points, calibration.camera_from_lidar, calibration.intrinsics, width, height)
+
+
+def _in_image(
+    points: NDArray[Any], camera_from_lidar: Float64, intrinsics: Float64, width: int, height: int
+) -> NDArray[np.bool_]:
+    uv, depth = project(points[:, :3], camera_from_lidar, intrinsics)
+    inside: NDArray[np.bool_] = (uv >= 0).all(axis=1) & (uv < [width, height]).all(axis=1)
     return inside & (depth > 0)
 
 

@@ -107,6 +107,15 @@ def evaluate(
     return Evaluation(curves)
 
 
+def count_true(truth: Sequence[Objects]) -> dict[str, dict[Difficulty, int]]:
+    """How many true objects count, by class and difficulty."""
+    gathered = _gather(truth)
+    return {
+        name: {level: int((_truth_state(name, level, gathered) == _COUNTS).sum()) for level in DIFFICULTIES}
+        for name in MIN_OVERLAP
+    }
+
+
 class _Gathered(NamedTuple):
     """The objects of all frames, end to end."""
 

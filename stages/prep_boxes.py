@@ -1,0 +1,36 @@
+"""Boxes: labels and calibrations in the benchmark's own files, each read once on the way in, and the images' sizes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cache.work import Work
+from hvd import log
+from hvd.datasets.kitti import CAMERA, image_size
+from hvd.datasets.kitti_files import DONT_CARE, read_calibration, read_labels
+from hvd.datasets.prepared import Frames
+from hvd.datasets.prepared_boxes import CALIBRATIONS, LABELS, write_sizes
+from stages.runner import Runtime
+from stages.specs import BoxesConfig
+
+
+def run(config: BoxesConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
+    """Copy the files of every prepared frame.
+
+    Raises:
+        InputError: the first that is missing or malformed, naming file and line.
+    """
+    source = inputs["data"] / "training"
+    for name in (LABELS, CALIBRATIONS):
+        (work.folder / name).mkdir(exist_ok=True)
+    objects = 0
+    sizes = {}
+    for token in log.track(Frames(inputs["frames"]).tokens, f"boxes of {config.dataset}"):
+        label, calibration = (source / name / f"{token}.txt" for name in (LABELS, CALIBRATIONS))
+        objects += sum(name != DONT_CARE for name in read_labels(label).types)
+        read_calibration(calibration)
+        for path in (label, calibration):
+            (work.folder / path.parent.name / path.name).write_bytes(path.read_bytes())
+        sizes[token] = image_size(source / CAMERA / f"{token}.png")
+    write_sizes(work.folder, sizes)
+    return {"frames": len(sizes), "objects": objects}

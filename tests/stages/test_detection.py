@@ -1,0 +1,246 @@
+"""Detection on KITTI as stages: prepared boxes, a detector that resumes to the bit, result files and their scores."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from cache.store import Store
+from hvd.datasets.detection import DetectionData, box_batch, require_voxels
+from hvd.datasets.kitti_files import read_calibration, read_labels, read_results
+from hvd.datasets.prepared_boxes import PreparedBoxes
+from hvd.errors import CheckFailedError, InputError, UsageError
+from hvd.geometry.boxes import rect_from_lidar_boxes
+from hvd.metrics.detection import evaluate
+from hvd.models.detector_config import BevBackboneConfig, CentreHeadConfig, DetectorConfig, VoxelNetConfig
+from hvd.models.detector_file import FILE
+from hvd.training.interrupt import Interrupted
+from stages import evaluate_detection, finetune_detection, plans
+from stages.plans import Source
+from stages.recipes import smoke
+from stages.runner import Runner, Runtime
+from tests.datasets.tiny_kitti import CAR, DONT_CARE, write_kitti
+from tests.stages.conftest import link
+from tests.stages.test_trainings import same, stop_after
+
+VAN = "Van 0.00 0 -1.50 10.00 12.00 30.00 36.00 1.90 1.90 5.00 3.00 1.60 12.00 -1.57"
+EMPTY = "000003"  # a frame whose image shows no point
+TINY = DetectorConfig(
+    voxelnet=VoxelNetConfig(
+        voxel_size_m=(0.4, 0.4, 0.1),
+        range_min_m=(0.0, -9.6, -3.0),
+        range_max_m=(19.2, 9.6, 1.0),
+        stem=4,
+        stages=(4, 4, 4, 4),
+        out_channels=4,
+    ),
+    bev=BevBackboneConfig(layers=(1,), strides=(1,), channels=(8,), upsample=(2,), up_channels=(8,)),
+    head=CentreHeadConfig(shared_channels=8, channels=8),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Four frames with a car and a van each, two to train on; the last one's points lie behind the car."""
+    root = write_kitti(tmp_path_factory.mktemp("kitti"))
+    for path in (root / "training" / "label_2").iterdir():
+        path.write_text(f"{CAR}\n{VAN}\n{DONT_CARE}\n")
+    for path in (root / "training" / "velodyne").iterdir():  # a few points on each of the two, one that is none
+        points = np.fromfile(path, "<f4").reshape(-1, 4)
+        points[:10] = [12.3, 2.0, -1.0, 0.5]
+        points[10:20] = [12.3, -3.0, -1.0, 0.5]
+        points[20] = np.nan
+        points[21] = [70.0, 0.0, 0.0, 0.5]  # shown, and off the detector's range
+        if path.stem == EMPTY:
+            points[:, 0] = -5.0
+        points.tofile(path)
+    lists = {"train": ["000000", "000001"], "val": ["000002", EMPTY]}
+    (root / "splits.json").write_text(json.dumps({"paper": lists, "parametrize": lists}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def prepared_kitti(root, tmp_path_factory) -> Path:
+    store = tmp_path_factory.mktemp("store")
+    Runner(Store(store), Runtime("cpu", 0)).run(plans.boxes(smoke(), Source("kitti", root)))
+    return store
+
+
+@pytest.fixture
+def runner(prepared_kitti, tmp_path) -> Runner:
+    shutil.copytree(prepared_kitti, tmp_path / "store", copy_function=link)
+    return Runner(Store(tmp_path / "store"), Runtime("cpu", 0, recipe="smoke"))
+
+
+def again(runner: Runner) -> Runner:
+    return Runner(runner.store, runner.runtime)
+
+
+def tune(root: Path, **changes):
+    recipe = smoke()
+    config = recipe.finetune.kitti.with_(**{"detector": TINY, "labels": "100%", "steps": 4, **changes})
+    return plans.finetune_detection(recipe, Source("kitti", root), config, None)
+
+
+def score(root: Path, model, **changes):
+    recipe = smoke()
+    return plans.evaluate_detection(recipe, Source("kitti", root), recipe.eval_detection.with_(**changes), model)
+
+
+def opened(runner: Runner, root: Path) -> DetectionData:
+    boxes = runner.run(plans.boxes(smoke(), Source("kitti", root))).artifact.path
+    frames = runner.run(plans.frames(smoke(), Source("kitti", root))).artifact.path
+    return DetectionData(frames, boxes, TINY.head.classes)
+
+
+def test_boxes_are_the_benchmarks_files_and_the_whole_images_sizes(runner, root):
+    folder = opened(runner, root).boxes.folder
+    for name in ("label_2", "calib"):
+        for path in (root / "training" / name).iterdir():
+            assert (folder / name / path.name).read_bytes() == path.read_bytes()
+    assert PreparedBoxes(folder).sizes["000000"] == (60, 40)
+    assert PreparedBoxes(folder).sizes["000001"] == (64, 38)
+
+
+def test_a_scene_holds_what_the_image_shows_and_each_box_in_its_place(runner, root):
+    data = opened(runner, root)
+    scene = data.scene(0)
+    calibration = read_calibration(root / "training" / "calib" / "000000.txt")
+    labels = read_labels(root / "training" / "label_2" / "000000.txt")
+    for boxes, row in ((scene.boxes, 0), (scene.ignored, 1)):
+        back = rect_from_lidar_boxes(boxes, calibration.rect_from_lidar)
+        np.testing.assert_allclose(back, labels.box3d[row : row + 1], atol=0.01)
+    assert scene.classes.tolist() == [0] and scene.token == "000000"
+
+    raw = np.fromfile(root / "training" / "velodyne" / "000000.bin", "<f4").reshape(-1, 4).astype(np.float64)
+    homogeneous = np.concatenate([raw[:, :3], np.ones((len(raw), 1))], axis=1)
+    u, v, w = calibration.image_from_rect @ calibration.rect_from_lidar @ homogeneous.T
+    with np.errstate(invalid="ignore"):
+        shown = (w > 0) & (u / w >= 0) & (u / w < 60) & (v / w >= 0) & (v / w < 40)
+    np.testing.assert_array_equal(scene.points, raw[shown].astype(np.float32))
+    assert 20 <= shown.sum() < len(raw)
+    assert len(data.points(3)) == 0
+
+
+def test_a_batch_keeps_its_boxes_apart(runner, root):
+    data = opened(runner, root)
+    scenes = [data.scene(3), data.scene(1)]
+    batch = box_batch(scenes, TINY.voxelnet.grid, TINY.voxelnet.low)
+    assert [len(part) for part in batch.by_sample(batch.box)] == [1, 1]
+    assert set(batch.coords[:, 0].tolist()) == {1}, "the first has no point in view"
+    with pytest.raises(InputError, match=f"without points in the detector's range: {EMPTY}"):
+        require_voxels(box_batch(scenes[:1], TINY.voxelnet.grid, TINY.voxelnet.low))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "words"),
+    [
+        ("label_2", "Car", "Cow", ("line 1", "unknown class 'Cow'")),
+        ("label_2", "1.60 12.00 -1.57", "1.60 12.00 -1.57 0.9", ("line 1", "16, expected 15")),
+        ("label_2", "1.60 12.00 -1.57", "1.60 12.00", ("line 1", "14, expected 15")),
+        ("label_2", "1.90 1.90 5.00", "1.90 0.00 5.00", ("line 2", "box without size")),
+        ("label_2", "3.00 1.60 12.00", "3.00 nan 12.00", ("line 2", "not a finite number")),
+        ("label_2", None, None, ("cannot read",)),
+        ("calib", None, None, ("cannot read",)),
+        ("calib", "R0_rect", "R9_rect", ("missing calibration", "R0_rect")),
+    ],
+)
+def test_a_bad_file_is_named(runner, root, tmp_path, name, old, new, words):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    path = copy / "training" / name / "000001.txt"
+    path.unlink() if old is None else path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(InputError) as caught:
+        runner.run(plans.boxes(smoke(), Source("kitti", copy)))
+    assert all(word in str(caught.value) for word in (*words, f"{name}/000001.txt")), caught.value
+    assert not [item for item in runner.store.artifacts("boxes") if str(copy) in item.details["sources"].values()]
+
+
+def test_a_detector_resumes_to_the_same_bits_and_is_evaluated(runner, root, monkeypatch):
+    step = tune(root)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 2)
+        with pytest.raises(Interrupted):
+            again(runner).run(step)
+    resumed = again(runner).run(step)
+    fresh = again(runner).run(tune(root, save_every=7))
+    assert same(*(load_file(outcome.artifact.path / FILE) for outcome in (resumed, fresh)))
+    assert resumed.artifact.details["metrics"]["labelled_frames"] == 2
+
+    outcome = again(runner).run(score(root, step, split="all"))
+    folder = outcome.artifact.path
+    results = sorted((folder / evaluate_detection.RESULTS).iterdir())
+    assert [path.stem for path in results] == ["000000", "000001", "000002", EMPTY]
+    assert results[3].read_text() == "", "no point, no detection"
+    found = [read_results(path) for path in results]
+    assert sum(map(len, found)) > 0
+    truth = [read_labels(root / "training" / "label_2" / path.name) for path in results]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert metrics["ap"] == {name: round(value, 4) for name, value in evaluate(truth, found).table().items()}
+    assert metrics["map"] == outcome.artifact.details["metrics"]["map"]
+    assert metrics["objects"]["Car"] == {"easy": 0, "moderate": 0, "hard": 0}, "24 pixels high: below all three"
+    for part in ("kitti", "paper all (4 frames)", "100% of frames", "voxels 0.4 x 0.4 x 0.1 m", "random init"):
+        assert part in metrics["protocol"]
+
+
+def test_objects_come_from_labelled_frames_alone(runner, root):
+    data = opened(runner, root)
+    config = tune(root).config
+    database = finetune_detection.build(data, [1], config)
+    assert [{entry.token for entry in entries} for entries in database] == [{"000001"}, set(), set()]
+    assert finetune_detection.build(data, [1], config.with_(sampling=None)) == ()
+    with pytest.raises(UsageError, match="only 2 frames"):
+        runner.run(tune(root, labels="3-frames"))
+
+
+def test_an_interrupted_evaluation_detects_only_in_what_is_left(runner, root, monkeypatch):
+    step = score(root, tune(root, steps=1), split="all")
+    plain, seen = evaluate_detection.find_objects, []
+
+    def find(*arguments):
+        if len(seen) == 2:
+            seen.append(None)
+            raise Interrupted(15)
+        seen.append(arguments[2])
+        return plain(*arguments)
+
+    monkeypatch.setattr(evaluate_detection, "find_objects", find)
+    with pytest.raises(Interrupted):
+        again(runner).run(step)
+    assert again(runner).run(step).artifact.details["metrics"]["frames"] == 4
+    assert seen == [0, 1, None, 2, 3]
+
+
+def test_half_precision_trains_too(runner, root):
+    """Only dense convolutions take bfloat16: the losses differ by its rounding, and by no more."""
+    plain, half = (again(runner).run(tune(root, steps=1, amp=amp)).artifact.details["metrics"] for amp in (False, True))
+    assert plain["loss"] != half["loss"] and half["loss"] == pytest.approx(plain["loss"], rel=0.05)
+
+
+def test_boxes_that_are_not_finite_are_no_result(runner, root, monkeypatch):
+    plain = finetune_detection.CentreDetector.detect
+
+    def detect(*arguments):
+        (found,) = plain(*arguments)
+        return [replace(found, boxes=torch.full((1, 7), torch.nan))]
+
+    monkeypatch.setattr(finetune_detection.CentreDetector, "detect", detect)
+    with pytest.raises(CheckFailedError, match="not finite: 000002"):
+        runner.run(score(root, tune(root, steps=1)))
+
+
+def test_costs_and_repair_know_these_stages(runner, root):
+    from stages.repair import step_of
+
+    step = score(root, tune(root, steps=1))
+    costs = {row.step.stage.name: row.cost for row in runner.status((step,))}
+    assert costs["finetune-detection"][:2] == (2, 1) and costs["eval-detection"].frames == 2
+    runner.run(step)
+    for stage in ("boxes", "finetune-detection", "eval-detection"):
+        (item,) = runner.store.artifacts(stage)
+        assert runner.inputs.of_key(step_of(runner.store, item)) == item.key_inputs
