@@ -229,7 +229,7 @@ def mini() -> Recipe:
             views=("ipv", "bev"),
             height=height,
             width=width,
-            steps=250,
+            steps=400,
             batch=4,
             threads=1,
             student=student,

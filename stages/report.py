@@ -23,7 +23,11 @@ if TYPE_CHECKING:
 Cells = Sequence[Mapping[str, Any]]
 
 _COMPARED = (RANDOM, IPV, HVDISTILL)
-_SHARES = {"nuScenes-like": (1, 5, 10, 100), "64-beam": (1, 10)}  # per cent of labels, by data set
+_SHARES = {
+    "nuScenes-like": (1, 5, 10, 100),
+    "64-beam": (1, 10),
+    "KITTI-like": (5, 10, 20),
+}  # per cent of labels, by data set
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;font-size:13px}td,th{border:1px solid #ccc;padding:.25em .5em;text-align:right}"
@@ -51,7 +55,7 @@ def write_markdown(out: Path, cells: Cells, about: Mapping[str, Any], maps: Sequ
         picture = out.with_name(f"{out.stem}-{number}.png")
         picture.write_bytes(png(figure))
         lines += [f"## {title}", "", f"![{title}]({picture.name})", ""]
-    lines += ["## Where each value comes from", "", "| row | column | seed | mIoU | artifact | protocol |"]
+    lines += ["## Where each value comes from", "", "| row | column | seed | value | artifact | protocol |"]
     lines += ["|---|---|--:|--:|---|---|"]
     lines += ["| " + " | ".join(map(str, _provenance(cell))) + " |" for cell in cells]
     out.write_text("\n".join(lines) + "\n", encoding="utf8")
@@ -59,10 +63,10 @@ def write_markdown(out: Path, cells: Cells, about: Mapping[str, Any], maps: Sequ
 
 def figures(cells: Cells, values: Values, maps: Sequence["Similarity"]) -> "list[tuple[str, Figure]]":
     """Titles and figures, those that the values suffice for."""
-    made = [("mIoU by row, every seed a dot", bars(values))]
+    made = [("All rows, every seed a dot", bars(values))]
     for data in _SHARES:
         if sum(_column(data, share) in found for found in values.values() for share in _SHARES[data]) > 1:
-            made.append((f"mIoU by labelled share, {data}", curves(values, data)))
+            made.append((f"By labelled share, {data}", curves(values, data)))
     probe = COLUMNS[0].name
     made.append((f"IoU by class, {probe}", _grouped(cells, probe, "per_class")))
     made.append((f"mIoU by range, {probe}", _grouped(cells, probe, "by_range")))
@@ -83,7 +87,7 @@ def bars(values: Values) -> "Figure":
         dots = [(at[c], value) for c, every in found.items() for value in every]
         axes.plot(*zip(*dots, strict=True), ".", color="black", markersize=4)
     axes.set_xticks(range(len(columns)), [column.replace(" ", "\n", 1) for column in columns])
-    _finish(axes, "mIoU, %")
+    _finish(axes, "mIoU (KITTI-like: mAP), %")
     return figure
 
 
@@ -102,12 +106,12 @@ def curves(values: Values, data: str) -> "Figure":
     axes.set_xscale("log")
     axes.set_xticks(_SHARES[data], [f"{share}%" for share in _SHARES[data]])
     axes.set_xlabel("labelled part of the training data")
-    _finish(axes, "mIoU, %")
+    _finish(axes, "mIoU (KITTI-like: mAP), %")
     return figure
 
 
 def _column(data: str, share: int) -> str:
-    return f"{data} {share}%"
+    return next(c.name for c in COLUMNS if c.name.startswith(f"{data} {share}%"))
 
 
 def _grouped(cells: Cells, column: str, field: str) -> "Figure":
@@ -177,11 +181,11 @@ def _image(figure: "Figure", title: str) -> str:
 
 def _provenance_table(cells: Cells) -> str:
     rows = ["<tr><td>" + "<td>".join(html.escape(str(text)) for text in _provenance(cell)) for cell in cells]
-    return "<table><tr><th>row<th>column<th>seed<th>mIoU<th>artifact<th>protocol" + "".join(rows) + "</table>"
+    return "<table><tr><th>row<th>column<th>seed<th>value<th>artifact<th>protocol" + "".join(rows) + "</table>"
 
 
 def _provenance(cell: Mapping[str, Any]) -> tuple[object, ...]:
-    return cell["row"], cell["column"], cell["seed"], f"{cell['miou']:.2f}", cell["key"][:16], cell["protocol"]
+    return cell["row"], cell["column"], cell["seed"], f"{cell['value']:.2f}", cell["key"][:16], cell["protocol"]
 
 
 def _html_of(text: str) -> str:

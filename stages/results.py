@@ -14,10 +14,10 @@ from stages.tuning import Trial
 FILE, TRIALS_FILE = "table.json", "tuning.json"
 SCHEMA = 1
 
-_FIELDS = {"row", "column", "seed", "miou", "by_range", "per_class", "protocol", "plan", "key"}
-_TRIAL_FIELDS = {"row", "column", "rate", "miou", "plan", "key"}
+_FIELDS = {"row", "column", "seed", "value", "by_range", "per_class", "protocol", "plan", "key"}
+_TRIAL_FIELDS = {"row", "column", "rate", "value", "plan", "key"}
 
-Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # row -> column -> seed -> mIoU in percent
+Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # row -> column -> seed -> mIoU or mAP in percent
 
 
 def load(folder: Path) -> dict[str, Any]:
@@ -88,9 +88,10 @@ def record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "row": cell.row,
         "column": cell.column,
         "seed": cell.seed,
-        "miou": metrics["miou"],
-        "by_range": metrics["by_range"],
-        "per_class": {name: value["iou"] for name, value in metrics["per_class"].items()},
+        "value": _headline(metrics),
+        "by_range": metrics.get("by_range", {}),
+        "per_class": {name: value["iou"] for name, value in metrics.get("per_class", {}).items()},
+        "ap": metrics.get("ap", {}),
         "protocol": metrics["protocol"],
         "plan": cell.plan,
         "key": found.key,
@@ -98,18 +99,23 @@ def record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _headline(metrics: Mapping[str, Any]) -> float:
+    """The figure that stands for an evaluation, in percent: mIoU, or a detector's mean average precision."""
+    return float(metrics["miou" if "miou" in metrics else "map"])
+
+
 def record_trial(trial: Trial, outcome: Outcome) -> dict[str, Any]:
     """What is kept of a trial of a learning rate."""
     found = outcome.artifact
     named = {"row": trial.row, "column": trial.column, "rate": trial.rate}
-    return {**named, "miou": found.details["metrics"]["miou"], "plan": trial.plan, "key": found.key}
+    return {**named, "value": _headline(found.details["metrics"]), "plan": trial.plan, "key": found.key}
 
 
 def by_cell(cells: Iterable[Mapping[str, Any]]) -> Values:
-    """mIoU by row, column and seed."""
+    """The headline figures by row, column and seed."""
     values: dict[str, dict[str, dict[int, float]]] = {}
     for cell in cells:
-        values.setdefault(cell["row"], {}).setdefault(cell["column"], {})[cell["seed"]] = cell["miou"]
+        values.setdefault(cell["row"], {}).setdefault(cell["column"], {})[cell["seed"]] = cell["value"]
     return values
 
 
@@ -122,9 +128,10 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
         "",
         f"Made by `{about['command']}` on {about['machine']}. mIoU in percent on validation worlds; a cell holds the",
         "mean, and every pre-training seed's value in brackets. The teacher was trained with ImageNet labels; these",
-        "numbers can't be compared with published ones. The 64-beam columns are the same generator, another sensor.",
+        "numbers can't be compared with published ones. 64-beam and KITTI-like are the same generator, other sensors;",
+        "mAP is the mean of the three classes' 3D average precision, moderate, 40 recall points.",
         "",
-        *_table("mIoU", columns, {row: {c: _show(values[row].get(c)) for c in columns} for row in values}),
+        *_table("mIoU or mAP", columns, {row: {c: _show(values[row].get(c)) for c in columns} for row in values}),
     ]
     for reference in (RANDOM, IPV):
         lines += ["", f"Difference to {reference}, paired by seed: mean and 95 % t-interval (number of seeds).", ""]
@@ -137,16 +144,16 @@ def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, An
     """Every trial's value by row and column, the best one's rate in bold."""
     found: dict[str, dict[str, dict[float, float]]] = {}
     for trial in trials:
-        found.setdefault(trial["row"], {}).setdefault(trial["column"], {})[trial["rate"]] = trial["miou"]
+        found.setdefault(trial["row"], {}).setdefault(trial["column"], {})[trial["rate"]] = trial["value"]
     columns = [c.name for c in COLUMNS if any(c.name in cells for cells in found.values())]
     lines = [
         "# Learning rates of the table, chosen on held-out training scenes",
         "",
         f"Made by `{about['command']}` on {about['machine']}. Every row and column gets the same trials: the rates",
         "of fine-tuning times each factor, with the student of pre-training seed 0, trained and scored on the two",
-        "parts of the training scenes (`parametrize`). Factor: mIoU in percent; the table takes the one in bold.",
+        "parts of the training scenes (`parametrize`). Factor: value in percent; the table takes the one in bold.",
         "",
-        *_table("factor: mIoU", columns, {row: {c: _best(cells[c]) for c in cells} for row, cells in found.items()}),
+        *_table("factor: value", columns, {row: {c: _best(cells[c]) for c in cells} for row, cells in found.items()}),
     ]
     return "\n".join(lines) + "\n"
 

@@ -13,23 +13,32 @@ from cache.key import digest_of_file, key_of
 from stages import plans
 from stages.graph import Data, File, Node, Step, Stored
 from stages.plans import Source
-from stages.recipes import Recipe
-from stages.specs import DatasetName, FinetuneConfig, PretrainConfig
+from stages.recipes import Recipe, for_data_set
+from stages.specs import DatasetName, DetectFinetuneConfig, FinetuneConfig, PretrainConfig
 
 Rates = Mapping[tuple[str, str], float]  # times the recipe's learning rates, by row and column
 
 RANDOM, IPV, HVDISTILL = "random init", "IPV", "IPV + BEV"
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What the study is made of: the recipe, the same with a VoxelNet for a student, and where the data sets are."""
+
+    recipe: Recipe
+    voxelnet: Recipe
+    sources: Mapping[DatasetName, Source]
+
+
 class Column(NamedTuple):
-    """What is measured on the students of a row."""
+    """What is measured on the students of a row: mIoU, or on kitti the mean average precision of a detector."""
 
     name: str
     dataset: DatasetName
     labels: str
     probe: bool = False
     few: bool = False  # fewer seeds
-    ends_only: bool = False  # random init and HVDistill alone
+    rows: tuple[str, ...] = ()  # these alone; all without
 
 
 COLUMNS = (
@@ -39,7 +48,11 @@ COLUMNS = (
     Column("nuScenes-like 5%", "nuscenes", "5%", few=True),
     Column("nuScenes-like 10%", "nuscenes", "10%", few=True),
     Column("64-beam 10%", "semkitti", "10%", few=True),
-    Column("nuScenes-like 100%", "nuscenes", "100%", few=True, ends_only=True),
+    Column("nuScenes-like 100%", "nuscenes", "100%", few=True, rows=(RANDOM, HVDISTILL)),
+    *(
+        Column(f"KITTI-like {labels}, mAP", "kitti", labels, few=True, rows=(RANDOM, IPV, HVDISTILL))
+        for labels in ("5%", "10%", "20%")
+    ),
 )
 
 
@@ -90,44 +103,58 @@ class Cell:
     plan: str  # what stands for `step` with everything below it, in whatever store
 
 
-def cells(recipe: Recipe, nuscenes: Source, semkitti: Source, rates: Rates) -> Iterator[Cell]:
+def cells(setup: Setup, rates: Rates) -> Iterator[Cell]:
     """All cells, seed by seed: whoever stops after a seed has the whole table for fewer seeds.
 
     Args:
-        recipe, nuscenes, semkitti: what is run, on what.
+        setup: what is run, on what.
         rates: what `stages.tuning` chose; a row and column that it does not name takes the recipe's first rate.
     """
-    sources = {"nuscenes": nuscenes, "semkitti": semkitti}
-    for seed in range(recipe.study.seeds):
+    for seed in range(setup.recipe.study.seeds):
         for row in ROWS:
-            student = student_of(recipe, row, nuscenes, seed)
             for column in COLUMNS:
-                if not measured(recipe, row, column, seed):
+                if not measured(setup.recipe, row, column, seed):
                     continue
-                rate = rates.get((row, column.name), recipe.study.rates[0])
-                config = tuned(recipe, column, rate).with_(seed=seed, label_offset=0 if column.probe else seed)
-                model = plans.finetune(recipe, sources[column.dataset], config, student)
-                step = plans.evaluate(recipe, sources[column.dataset], recipe.eval, model)
+                rate = rates.get((row, column.name), setup.recipe.study.rates[0])
+                config = tuned(setup.recipe, column, rate).with_(seed=seed, label_offset=0 if column.probe else seed)
+                step = evaluation(setup, column, config, student_of(setup, row, column, seed))
                 yield Cell(row, column.name, seed, step, plan_digest(step))
 
 
-def student_of(recipe: Recipe, row: str, source: Source, seed: int) -> Step | None:
-    """The pre-training of a row; None for random init."""
+def student_of(setup: Setup, row: str, column: Column, seed: int) -> Step | None:
+    """The pre-training of a row, of the kind that a column needs; None for random init."""
     build = ROWS[row]
-    return None if build is None else plans.pretrain(recipe, source, build(recipe).with_(seed=seed))
+    recipe = setup.voxelnet if column.dataset == "kitti" else setup.recipe
+    return None if build is None else plans.pretrain(recipe, setup.sources["nuscenes"], build(recipe).with_(seed=seed))
+
+
+def evaluation(
+    setup: Setup, column: Column, config: FinetuneConfig | DetectFinetuneConfig, student: Step | None
+) -> Step:
+    """Fine-tuning as `config` says, scored on the validation part of the same kind of splits."""
+    recipe, source = for_data_set(setup.recipe, column.dataset), setup.sources[column.dataset]
+    if isinstance(config, DetectFinetuneConfig):
+        detector = plans.finetune_detection(recipe, source, config, student)
+        judge = recipe.eval_detection.with_(splits=config.splits)
+        return plans.evaluate_detection(recipe, source, judge, detector)
+    model = plans.finetune(recipe, source, config, student)
+    return plans.evaluate(recipe, source, recipe.eval.with_(splits=config.splits), model)
 
 
 def measured(recipe: Recipe, row: str, column: Column, seed: int) -> bool:
     """Whether the study has this cell."""
     seeds = recipe.study.few_seeds if column.few else recipe.study.seeds
-    return seed < seeds and (row in (RANDOM, HVDISTILL) or not column.ends_only)
+    return seed < seeds and (not column.rows or row in column.rows)
 
 
-def tuned(recipe: Recipe, column: Column, rate: float) -> FinetuneConfig:
+def tuned(recipe: Recipe, column: Column, rate: float) -> FinetuneConfig | DetectFinetuneConfig:
     """How a column's labelled part is learnt, at `rate` times the recipe's learning rates."""
-    base: FinetuneConfig = getattr(recipe.probe if column.probe else recipe.finetune, column.dataset)
+    base: FinetuneConfig | DetectFinetuneConfig
+    base = getattr(recipe.probe if column.probe else recipe.finetune, column.dataset)
     if not column.probe:
-        base = base.with_(labels=column.labels, steps=dict(recipe.study.steps)[column.labels])
+        base = base.with_(labels=column.labels)
+    if isinstance(base, FinetuneConfig) and not column.probe:
+        base = base.with_(steps=dict(recipe.study.steps)[column.labels])
     optimizer = base.optimizer.with_(lr=rate * base.optimizer.lr)
     return base.with_(optimizer=optimizer, head_lr=rate * base.head_lr)
 

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from stages import plans
 from stages.graph import Step
-from stages.plans import Source
 from stages.recipes import Recipe
-from stages.specs import FinetuneConfig
-from stages.study import COLUMNS, ROWS, Rates, measured, plan_digest, student_of, tuned
+from stages.study import COLUMNS, ROWS, Rates, Setup, evaluation, measured, plan_digest, student_of, tuned
 
 SEED = 0
 
@@ -29,26 +26,19 @@ class Trial:
     plan: str
 
 
-def trials(recipe: Recipe, nuscenes: Source, semkitti: Source) -> Iterator[Trial]:
+def trials(setup: Setup) -> Iterator[Trial]:
     """All trials; none where the recipe has one rate alone."""
-    if len(recipe.study.rates) == 1:
+    rates = setup.recipe.study.rates
+    if len(rates) == 1:
         return
-    sources = {"nuscenes": nuscenes, "semkitti": semkitti}
     for row in ROWS:
-        student = student_of(recipe, row, nuscenes, SEED)
         for column in COLUMNS:
-            if not measured(recipe, row, column, SEED):
+            if not measured(setup.recipe, row, column, SEED):
                 continue
-            for rate in recipe.study.rates:
-                source = sources[column.dataset]
-                config = _on_held_out(tuned(recipe, column, rate))
-                model = plans.finetune(recipe, source, config, student)
-                step = plans.evaluate(recipe, source, recipe.eval.with_(splits="parametrize"), model)
+            for rate in rates:
+                config = tuned(setup.recipe, column, rate).with_(splits="parametrize", seed=SEED, label_offset=0)
+                step = evaluation(setup, column, config, student_of(setup, row, column, SEED))
                 yield Trial(row, column.name, rate, step, plan_digest(step))
-
-
-def _on_held_out(config: FinetuneConfig) -> FinetuneConfig:
-    return config.with_(splits="parametrize", seed=SEED, label_offset=0)
 
 
 def chosen(recipe: Recipe, found: Iterable[Mapping[str, Any]]) -> Rates:
@@ -57,6 +47,6 @@ def chosen(recipe: Recipe, found: Iterable[Mapping[str, Any]]) -> Rates:
     best: dict[tuple[str, str], tuple[float, int]] = {}
     for trial in found:
         place = trial["row"], trial["column"]
-        score = trial["miou"], -order.index(trial["rate"])
+        score = trial["value"], -order.index(trial["rate"])
         best[place] = max(best.get(place, score), score)
     return {place: order[-negative] for place, (_, negative) in best.items()}

@@ -11,6 +11,7 @@ from hvd import log
 from hvd.cli.options import Common, emit, stage_command
 
 if TYPE_CHECKING:
+    from stages.plans import Source
     from stages.runner import Runner
     from stages.study import Cell
     from stages.tuning import Trial
@@ -35,32 +36,35 @@ def table(
     """
     from stages import results, tuning
     from stages.plans import Source
-    from stages.study import cells
+    from stages.study import Setup, cells
 
-    sources = Source("nuscenes"), Source("semkitti")
+    sources = Source("nuscenes"), Source("semkitti"), Source("kitti")
     recipe = common.load(*sources)
+    by_name = {source.dataset: source for source in sources}
+    setup = Setup(recipe, common.load(*sources, student="voxelnet"), by_name)
     runner = common.runner(*sources)
-    about = {"command": f"hvd table --recipe {common.recipe_name(*sources)}", "machine": _machine()}
+    about = {"command": _command(common, *sources), "machine": _machine()}
 
-    tries = list(tuning.trials(recipe, *sources))
+    tries = list(tuning.trials(setup))
     tried = _still_planned(results.load_trials(out), tries)
     if common.dry_run:
         rates = tuning.chosen(recipe, tried)
         known = {item["plan"] for item in (*tried, *results.load(out)["cells"])}
-        planned: list[Cell | Trial] = [*tries, *cells(recipe, *sources, rates)]
+        planned: list[Cell | Trial] = [*tries, *cells(setup, rates)]
         _show(common, runner, [item for item in planned if item.plan not in known])
         return
     for row in dict.fromkeys(item.row for item in tries):
         if _measure(runner, [item for item in tries if item.row == row], tried, results.record_trial, jobs):
             results.write_trials(out, tried, about)
 
-    wanted = list(cells(recipe, *sources, tuning.chosen(recipe, tried)))
+    wanted = list(cells(setup, tuning.chosen(recipe, tried)))
     found = _still_planned(results.load(out)["cells"], wanted)
     log.info(f"{len(found)} of {len(wanted)} values are in {out}")
-    for seed in range(recipe.study.seeds):
-        if _measure(runner, [cell for cell in wanted if cell.seed == seed], found, results.record, jobs):
+    for seed, row in dict.fromkeys((cell.seed, cell.row) for cell in wanted):
+        mine = [cell for cell in wanted if (cell.seed, cell.row) == (seed, row)]
+        if _measure(runner, mine, found, results.record, jobs):
             results.write(out, found, about)
-            log.info(f"seed {seed} is in {out}: {len(found)} of {len(wanted)} values")
+            log.info(f"{row}, seed {seed}: {len(found)} of {len(wanted)} values are in {out}")
     if common.json_:
         emit(found)
     else:
@@ -92,6 +96,11 @@ def _show(common: Common, runner: "Runner", left: "list[Cell | Trial]") -> None:
     from hvd.cli.run import show_plan
 
     show_plan(common, runner.status(tuple(item.step for item in left)))
+
+
+def _command(common: Common, *sources: "Source") -> str:
+    settings = "".join(f" --set {assignment}" for assignment in common.set_ or ())
+    return f"hvd table --recipe {common.recipe_name(*sources)}{settings}"
 
 
 def _machine() -> str:

@@ -23,6 +23,7 @@ from hvd.geometry.se3 import Float64, inverse
 
 POINT_FIELDS = 4  # x, y, z, reflectance 0..1
 CAMERA = "image_2"
+_HELD_OUT = 7  # one training frame of seven
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 """What the benchmark scores."""
 
@@ -196,11 +197,22 @@ def split_lists(root: Path, frames: Sequence[str], kind: str) -> Splits:
     The folder's own splits.json, for a kind of splits; or else the lists of its ImageSets (train, val, test); or else
     frames of even number train and those of odd number are scored. The last is a rule for folders that come without
     lists: KITTI numbers its frames at random, so both halves see the same drives and figures come out too high.
+    `parametrize` holds out every seventh training frame, of the same drives too.
 
     Raises:
         InputError: a malformed splits.json, or a list that can't be read.
     """
-    return own_splits(root, kind) or _image_sets(root) or even_odd(frames)
+    own = own_splits(root, kind)
+    if own is not None:
+        return own
+    lists = _image_sets(root) or even_odd(frames)
+    return lists if kind == "paper" else hold_out(lists["train"])
+
+
+def hold_out(train: Sequence[str]) -> Splits:
+    """Training frames in two: every seventh to choose hyper-parameters on, the others to train on."""
+    held_out = tuple(train[_HELD_OUT - 1 :: _HELD_OUT])
+    return {"train": tuple(name for name in train if name not in set(held_out)), "val": held_out}
 
 
 def even_odd(frames: Sequence[str]) -> Splits:

@@ -41,23 +41,24 @@ def build_depth_net(config: DepthNetConfig, in_channels: int, num_bins: int) -> 
 
 
 class SmallDepthNet(nn.Module):
-    """1x1 and 3x3 convolution, camera-gated, then 1x1 to context and depth together."""
+    """Context by one 1x1 convolution; depth by 1x1 and 3x3 convolution, camera-gated, then 1x1.
+
+    A context that sees its neighbours and the camera tells places apart without telling things apart, and teaches the
+    student that: docs/decisions/0008.
+    """
 
     def __init__(self, config: DepthNetConfig, in_channels: int, num_bins: int) -> None:
         super().__init__()
         hidden = config.hidden_channels
-        self.split = (config.context_channels, num_bins)
+        self.context = nn.Conv2d(in_channels, config.context_channels, 1)
         self.reduce = _conv_bn_relu(in_channels, hidden, 1)
         self.gate = CameraGate(hidden)
-        self.mix = _conv_bn_relu(hidden, hidden, 3)
-        self.out = nn.Conv2d(hidden, sum(self.split), 1)
+        self.depth = nn.Sequential(_conv_bn_relu(hidden, hidden, 3), nn.Conv2d(hidden, num_bins, 1))
 
     def forward(self, features: Tensor, camera: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, C_in, h, w), camera (N, 22) -> context (N, C, h, w), depth logits (N, D, h, w)."""
-        x = self.reduce(_channels_last(features))
-        x = self.mix(self.gate(x, camera))
-        context, logits = self.out(x).split(self.split, dim=1)
-        return context, logits
+        features = _channels_last(features)
+        return self.context(features), self.depth(self.gate(self.reduce(features), camera))
 
 
 class CameraAwareDepthNet(nn.Module):

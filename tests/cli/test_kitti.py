@@ -57,10 +57,10 @@ def test_where_it_lies(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("recipe", ["paper", "smoke"])
-def test_dry_run_of_prep_names_no_labels(root: Path, tmp_path: Path, recipe: str) -> None:
+def test_dry_run_of_prep_names_boxes_for_labels(root: Path, tmp_path: Path, recipe: str) -> None:
     rows = run_json(Store(tmp_path / "store"), "prep", "kitti", "--root", root, "--recipe", recipe, "--dry-run")
     stages = [row["stage"] for row in rows]
-    assert stages[:3] == ["frames", "images", "superpixels"] and "labels" not in stages
+    assert stages[:4] == ["frames", "boxes", "images", "superpixels"] and "labels" not in stages
     assert all(row["frames"] == 4 for row in rows)
 
 

@@ -33,7 +33,7 @@ def scene_of(seed: int, token: str = "scene", boxes: int = 6, span: float = 25.0
         candidate = np.array([*place, rng.uniform(-np.pi, np.pi)])
         if not hits(candidate, apart):  # which a test below asks shapely about
             apart = np.concatenate([apart, candidate[None]])
-    local = [rng.uniform(-0.45, 0.45, (rng.integers(0, 12), 3)) * box[3:6] for box in apart]
+    local = [rng.uniform(-0.45, 0.45, (rng.integers(1, 12), 3)) * box[3:6] for box in apart]
     inside = [box[:3] + turned(points, box[6]) for points, box in zip(local, apart, strict=True)]
     xyz = np.concatenate([rng.uniform([0, -span, -3], [2 * span, span, 1], (300, 3)), *inside])
     points = np.concatenate([xyz, rng.uniform(0, 1, (len(xyz), 1))], axis=1).astype(np.float32)

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hvd.datasets.fingerprint import check_layout, fingerprint, has_labels
-from hvd.datasets.kitti import detected_objects, open_kitti, shown
+from hvd.datasets.kitti import detected_objects, hold_out, open_kitti, shown
 from hvd.datasets.kitti_files import read_results, write_objects
 from hvd.datasets.listing import list_frames
 from hvd.datasets.prepared import Frames, part_path, write_frames
@@ -75,11 +75,17 @@ def test_splits(root: Path) -> None:
     (root / "ImageSets").mkdir()
     (root / "ImageSets/train.txt").write_text("000003\n000001\n000900\n")
     (root / "ImageSets/val.txt").write_text("000002\n")
-    assert data.splits("parametrize") == {"train": ("000003", "000001"), "val": ("000002",), "test": ()}
+    assert data.splits("paper") == {"train": ("000003", "000001"), "val": ("000002",), "test": ()}
     (root / "splits.json").write_text(json.dumps({"paper": {"train": ["000000"]}}))
     assert data.splits("paper") == {"train": ("000000",)}
     with pytest.raises(InputError, match=r"splits\.json"):
         data.splits("parametrize")
+
+
+def test_every_seventh_training_frame_is_held_out() -> None:
+    lists = hold_out([str(number) for number in range(1, 16)])
+    assert lists["val"] == ("7", "14")
+    assert sorted((*lists["train"], *lists["val"]), key=int) == [str(number) for number in range(1, 16)]
 
 
 def test_label_fractions_count_frames() -> None:

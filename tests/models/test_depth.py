@@ -56,11 +56,22 @@ def test_draws_no_random_numbers(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_camera_changes_context_and_depth(kind: str) -> None:
+def test_the_camera_changes_depth_and_the_papers_context(kind: str) -> None:
     depth_net = net(kind).eval()
     features, camera = inputs()
     one, two = depth_net(features, camera), depth_net(features, camera + 1)
-    assert all((a - b).abs().max() > 1e-4 for a, b in zip(one, two, strict=True))
+    changed = [bool((a - b).abs().max() > 1e-4) for a, b in zip(one, two, strict=True)]
+    assert changed == [kind == "paper", True]
+
+
+def test_the_small_nets_context_sees_one_cell() -> None:
+    depth_net = net("small").eval()
+    features, camera = inputs()
+    other = features.clone()
+    other[:, :, 1:] += 1
+    one, two = depth_net(features, camera)[0], depth_net(other, camera)[0]
+    torch.testing.assert_close(one[:, :, 0], two[:, :, 0])
+    assert (one[:, :, 1:] - two[:, :, 1:]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("kind", KINDS)

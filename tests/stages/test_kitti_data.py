@@ -39,8 +39,9 @@ def artifact(runner: Runner, stage: str) -> Path:
     return next(outcome.artifact.path for step, outcome in runner.done.items() if step.stage.name == stage)
 
 
-def test_prep_makes_all_but_labels(runner: Runner) -> None:
-    assert {step.stage.name for step in runner.done} == {"world", "frames", "images", "superpixels", "features"}
+def test_prep_makes_everything(runner: Runner) -> None:
+    made = {step.stage.name for step in runner.done}
+    assert made == {"world", "frames", "boxes", "images", "superpixels", "features"}
     frames = Frames(artifact(runner, "frames"))
     assert len(frames) == 12 and frames.attributes["cameras"] == ["image_2"]
     assert frames.attributes["image_size"] == [208, 64]
@@ -98,7 +99,9 @@ def test_one_image_at_a_time_is_too_few_for_the_depth_network(runner: Runner) ->
 def test_no_label_enters_a_key_of_pretraining(tmp_path: Path) -> None:
     root = write_kitti(tmp_path / "kitti")
     recipe = load("smoke", dataset="kitti")
-    steps = plans.prep(recipe, Source("kitti", root))[:2]  # frames and images: of these all others are made
+    steps = plans.prep(recipe, Source("kitti", root), with_labels=False)[
+        :2
+    ]  # frames and images: of these all others are made
 
     def keys() -> list[str | None]:
         return [row.key for row in Runner(Store(tmp_path / "store")).status(steps)]

@@ -9,19 +9,23 @@ from stages import results, tuning
 from stages.plans import Source
 from stages.recipes import load
 from stages.report import page, write_markdown
-from stages.study import HVDISTILL, IPV, RANDOM, ROWS, cells
+from stages.study import HVDISTILL, IPV, RANDOM, ROWS, Setup, cells
 
-SOURCES = Source("nuscenes"), Source("semkitti")
+SOURCES = {name: Source(name) for name in ("nuscenes", "semkitti", "kitti")}
 ABOUT = {"command": "hvd table", "machine": "test"}
+
+
+def setup(name="mini", sets=()):
+    return Setup(load(name, None, sets), load(name, None, sets, student="voxelnet"), SOURCES)
 
 
 @pytest.fixture(scope="module")
 def mini():
-    return list(cells(load("mini"), *SOURCES, {}))
+    return list(cells(setup(), {}))
 
 
 def test_rows_columns_and_seeds(mini):
-    assert len(mini) == 8 * (3 * 5 + 3 * 3) + 2 * 3
+    assert len(mini) == 8 * (3 * 5 + 3 * 3) + 2 * 3 + 3 * 3 * 3
     assert len({cell.plan for cell in mini}) == len(mini)
     full = [(cell.row, cell.seed) for cell in mini if cell.column == "nuScenes-like 100%"]
     assert sorted(full) == sorted((row, seed) for row in (RANDOM, HVDISTILL) for seed in range(3))
@@ -32,14 +36,18 @@ def test_seed_i_takes_student_i_and_label_offset_i(mini):
         tune = dict(cell.step.inputs)["model"]
         student = dict(tune.inputs).get("student")
         assert tune.config.seed == cell.seed
-        assert tune.config.label_offset == (0 if tune.config.linear_probe else cell.seed)
+        assert tune.config.label_offset == (0 if "probe" in cell.column else cell.seed)
         assert (student is None) == (cell.row == RANDOM)
         if student is not None:
             assert student.config.seed == cell.seed
 
 
 def test_rows_differ_in_what_they_say(mini):
-    first = {cell.row: dict(dict(cell.step.inputs)["model"].inputs).get("student") for cell in mini if cell.seed == 0}
+    first = {
+        cell.row: dict(dict(cell.step.inputs)["model"].inputs).get("student")
+        for cell in mini
+        if cell.seed == 0 and "KITTI" not in cell.column
+    }
     config = {row: student.config for row, student in first.items() if student is not None}
     assert config["PPKT"].ipv.method == "ppkt"
     assert config["PPKT"].bev is config[IPV].bev is None
@@ -51,15 +59,32 @@ def test_rows_differ_in_what_they_say(mini):
     assert set(config) == set(ROWS) - {RANDOM}
 
 
+def test_detectors_take_a_voxelnet_and_segmentation_a_u_net(mini):
+    for cell in mini:
+        tune = dict(cell.step.inputs)["model"]
+        student = dict(tune.inputs).get("student")
+        detects = "KITTI" in cell.column
+        assert (tune.stage.name == "finetune-detection") == detects
+        assert not detects or cell.row in (RANDOM, IPV, HVDISTILL)
+        assert student is None or student.config.student.kind == ("voxelnet" if detects else "unet")
+
+
 def test_a_plan_changes_with_anything_below_it(mini):
-    other = list(cells(load("mini", None, ["world.nuscenes.seed=1"]), *SOURCES, {}))
+    other = list(cells(setup(sets=["world.nuscenes.seed=1"]), {}))
     assert not {cell.plan for cell in mini} & {cell.plan for cell in other if "nuScenes" in cell.column}
-    same = list(cells(load("mini"), *SOURCES, {}))
+    same = list(cells(setup(), {}))
     assert [cell.plan for cell in same] == [cell.plan for cell in mini]
 
 
 def value(row: str, column: str, seed: int, miou: float) -> dict:
-    named = {"row": row, "column": column, "seed": seed, "miou": miou, "plan": f"{row}{column}{seed}", "key": "ab" * 32}
+    named = {
+        "row": row,
+        "column": column,
+        "seed": seed,
+        "value": miou,
+        "plan": f"{row}{column}{seed}",
+        "key": "ab" * 32,
+    }
     return {**named, "by_range": {"0-20 m": miou}, "per_class": {"car": miou, "bus": None}, "protocol": "line <1>"}
 
 
@@ -112,21 +137,21 @@ def test_the_markdown_page_has_its_pictures_beside_it(tmp_path):
 
 def test_every_row_and_column_gets_the_same_trials_and_none_sees_validation():
     recipe = load("mini")
-    tries = list(tuning.trials(recipe, *SOURCES))
+    tries = list(tuning.trials(setup()))
     places = {(item.row, item.column) for item in tries}
-    assert places == {(cell.row, cell.column) for cell in cells(recipe, *SOURCES, {}) if cell.seed == 0}
+    assert places == {(cell.row, cell.column) for cell in cells(setup(), {}) if cell.seed == 0}
     assert len(tries) == len(places) * len(recipe.study.rates)
     for item in tries:
         tune = dict(item.step.inputs)["model"]
         assert item.step.config.splits == tune.config.splits == "parametrize"
-        assert tune.config.optimizer.lr / item.rate in (1e-2, 2e-3)
-    assert list(tuning.trials(load("smoke"), *SOURCES)) == []
+        assert tune.config.optimizer.lr / item.rate in (1e-2, 2e-3, 3e-3)
+    assert list(tuning.trials(setup("smoke"))) == []
 
 
 def test_the_table_takes_the_best_rate_and_of_equals_the_recipes_own():
     recipe = load("mini")
     tried = [
-        {"row": IPV, "column": column, "rate": rate, "miou": miou}
+        {"row": IPV, "column": column, "rate": rate, "value": miou}
         for column, rate, miou in (
             ("nuScenes-like 1%", 2.0, 30.0),
             ("nuScenes-like 1%", 1.0, 20.0),
@@ -137,15 +162,15 @@ def test_the_table_takes_the_best_rate_and_of_equals_the_recipes_own():
     ]
     rates = tuning.chosen(recipe, tried)
     assert rates == {(IPV, "nuScenes-like 1%"): 2.0, (IPV, "nuScenes-like 5%"): 1.0}
-    chosen = {cell.plan: cell for cell in cells(recipe, *SOURCES, rates)}
-    usual = {cell.plan: cell for cell in cells(recipe, *SOURCES, {})}
+    chosen = {cell.plan: cell for cell in cells(setup(), rates)}
+    usual = {cell.plan: cell for cell in cells(setup(), {})}
     moved = {(cell.row, cell.column) for plan, cell in chosen.items() if plan not in usual}
     assert moved == {(IPV, "nuScenes-like 1%")}
 
 
 def test_trials_are_read_back_and_the_best_is_shown(tmp_path):
     named = {"row": IPV, "column": "nuScenes-like 1%", "plan": "p", "key": "ab"}
-    tried = [{**named, "rate": 2.0, "miou": 31.26}, {**named, "rate": 1.0, "miou": 30.0}]
+    tried = [{**named, "rate": 2.0, "value": 31.26}, {**named, "rate": 1.0, "value": 30.0}]
     results.write_trials(tmp_path, tried, ABOUT)
     assert results.load_trials(tmp_path) == tried[::-1]
     assert "| IPV | 1: 30.0, **2: 31.3** |" in (tmp_path / "tuning.md").read_text()
