@@ -99,12 +99,11 @@ def test_one_image_at_a_time_is_too_few_for_the_depth_network(runner: Runner) ->
 def test_no_label_enters_a_key_of_pretraining(tmp_path: Path) -> None:
     root = write_kitti(tmp_path / "kitti")
     recipe = load("smoke", dataset="kitti")
-    steps = plans.prep(recipe, Source("kitti", root), with_labels=False)[
-        :2
-    ]  # frames and images: of these all others are made
+    prepared = plans.prep(recipe, Source("kitti", root), with_labels=False)
+    frames_and_images = prepared[:2]  # of these all others are made
 
     def keys() -> list[str | None]:
-        return [row.key for row in Runner(Store(tmp_path / "store")).status(steps)]
+        return [row.key for row in Runner(Store(tmp_path / "store")).status(frames_and_images)]
 
     before = keys()
     for path in (root / "training" / "label_2").iterdir():
