@@ -52,11 +52,7 @@ def finetuning(
 ) -> dict[str, Any]:
     """How a model was fine-tuned, and the student it began from."""
     return {
-        "data": data_name(frames),
-        "labels": config.labels,
-        "unit": unit,
-        "offset": config.label_offset,
-        "frames": num_frames,
+        **_labelled(config, frames, num_frames, unit),
         "linear_probe": config.linear_probe,
         "voxel_size_m": config.student.voxel_size_m,
         "student": "random init" if student is None else read(student),
@@ -70,15 +66,23 @@ def detection(
 ) -> dict[str, Any]:
     """How a detector was trained, and the encoder it began from."""
     return {
+        **_labelled(config, frames, num_frames, unit),
+        "voxel_size_m": config.detector.voxelnet.voxel_size_m,
+        "sampling": config.sampling is not None,
+        "student": "random init" if student is None else read(student),
+        **_schedule(config),
+    }
+
+
+def _labelled(
+    config: FinetuneConfig | DetectFinetuneConfig, frames: Frames, num_frames: int, unit: str
+) -> dict[str, Any]:
+    return {
         "data": data_name(frames),
         "labels": config.labels,
         "unit": unit,
         "offset": config.label_offset,
         "frames": num_frames,
-        "voxel_size_m": config.detector.voxelnet.voxel_size_m,
-        "sampling": config.sampling is not None,
-        "student": "random init" if student is None else read(student),
-        **_schedule(config),
     }
 
 
