@@ -47,7 +47,7 @@ def draw(
 
     _check_target(out)
     opened = Store(store)
-    item = find_frames(opened, key)
+    item = find_frames(opened, key, None if results is None else "kitti")
     with item.reading():
         require_intact(item)
         frames = Frames(item.path)
@@ -78,16 +78,17 @@ def _check_target(out: Path) -> None:
         raise UsageError("no such folder", where=out.parent)
 
 
-def find_frames(store: "Store", key: str | None) -> "Artifact":
-    """The frames artifact of `key`, or the newest.
+def find_frames(store: "Store", key: str | None, dataset: str | None = None) -> "Artifact":
+    """The frames artifact of `key`, or the newest, of that data set if one is named.
 
     Raises:
         UsageError: the key is of another stage.
         InputError: there is none.
     """
-    item = store.newest("frames") if key is None else store.resolve(key)
+    newest = store.newest("frames", lambda found: dataset in (None, found.key_inputs["config"]["dataset"]))
+    item = newest if key is None else store.resolve(key)
     if item is None:
-        raise InputError("no frames artifact", where=store.root, hint="run: hvd prep nuscenes")
+        raise InputError("no frames artifact", where=store.root, hint=f"run: hvd prep {dataset or 'nuscenes'}")
     if item.stage != "frames":
         raise UsageError(f"{item.key[:8]} is a {item.stage} artifact", hint="name a frames artifact: hvd ls frames")
     return item

@@ -155,7 +155,7 @@ def export(
     if what == "student":
         weights = recipe.export.with_(format=format_ or recipe.export.format)
         needed: StudentKind | None = "voxelnet" if weights.format == "openpcdet" else None
-        step = plans.export(weights, find_student(runner, from_, source, needed))
+        step = plans.export(weights, find_student(runner, from_, None, needed))  # whatever it was trained on
     else:
         config = recipe.export_features.with_(dataset=source.dataset, split=split or recipe.export_features.split)
         step = plans.export_features(recipe, source, config, find_student(runner, from_, source))
@@ -165,10 +165,13 @@ def export(
         log.info(f"copied to {out}")
 
 
-def find_student(runner: "Runner", given: str | None, source: "Source", kind: "StudentKind | None" = None) -> "Node":
+def find_student(
+    runner: "Runner", given: str | None, source: "Source | None", kind: "StudentKind | None" = None
+) -> "Node":
     """The pre-trained student named by `given` (key or path), or the newest of the runner's recipe.
 
     Args:
+        source: what it is to be used on; None where that is open.
         kind: that it must be, None for any; a weights file is opened only when it is loaded.
 
     Raises:
@@ -195,7 +198,7 @@ def _stored(
     runner: "Runner",
     stage: str,
     given: str | None,
-    source: "Source",
+    source: "Source | None",
     hint: str,
     dataset: str | None = None,
     kind: "StudentKind | None" = None,
@@ -211,7 +214,8 @@ def _stored(
         raise InputError(f"no {what} of recipe {runner.runtime.recipe} in the store", why=others, hint=hint)
     if given is None:
         log.info(f"from the newest: {stage} {found.key[:8]}")
-        runner.refuse_mixing(found, str(source.root) if source.root else None)
+        if source is not None:
+            runner.refuse_mixing(found, str(source.root) if source.root else None)
     return Stored(found.stage, found.key)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
+from hvd import log
 from hvd.datasets.fingerprint import check_layout
 from hvd.datasets.kitti_files import Calibration, Objects, read_calibration, read_labels
 from hvd.datasets.sample import CameraView, Sample, read_records, read_rgb
@@ -90,13 +91,20 @@ class KittiDataset:
         raise InputError("kitti labels boxes, not points", where=sample.token, hint="use semkitti for segmentation")
 
     def splits(self, kind: str) -> Splits:
-        """Frames by split, those present: see `split_lists`.
+        """Frames by split, those present: see `split_lists`; says how many of a list are absent.
 
         Raises:
-            InputError: a malformed splits.json, or a list that can't be read.
+            InputError: a malformed splits.json, a list that can't be read, or lists that name no frame that is here.
         """
         frames = [sample.scene for sample in self.samples]
-        return present(split_lists(self.root, frames, kind), set(frames))
+        lists = split_lists(self.root, frames, kind)
+        found = present(lists, set(frames))
+        absent = sorted({name for part in ("train", "val") for name in lists.get(part, ())} - set(frames))
+        if not any(found.values()):
+            raise InputError("the splits name no frame that is here", where=self.root, why=", ".join(absent[:3]))
+        if absent and kind == "paper":
+            log.warn(f"{self.root}: its splits name {len(absent)} frames that are not here; the first: {absent[0]}")
+        return found
 
 
 def open_kitti(root: Path, *, image_points_only: bool = False, one_size: bool = False) -> KittiDataset:

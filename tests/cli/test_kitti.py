@@ -144,8 +144,10 @@ def test_results_are_for_kitti(tmp_path: Path) -> None:
     from tests.cli.test_draw import frames_artifact
 
     store = Store(tmp_path / "store")
-    frames_artifact(store, angles=())
-    assert code(run(store, "draw", "-o", tmp_path / "a.png", "--results", tmp_path)) == 2
+    other = frames_artifact(store, angles=())
+    assert code(run(store, "draw", other.key, "-o", tmp_path / "a.png", "--results", tmp_path)) == 2
+    newest = run(store, "draw", "-o", tmp_path / "a.png", "--results", tmp_path)
+    assert code(newest) == 3 and "hvd prep kitti" in str(newest.exception)
 
 
 def test_recorded_boxes_hold_points_of_objects(real_data: Any, tmp_path: Path) -> None:

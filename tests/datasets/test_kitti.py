@@ -82,6 +82,16 @@ def test_splits(root: Path) -> None:
         data.splits("parametrize")
 
 
+def test_lists_of_frames_that_are_not_here(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets/train.txt").write_text("000001\n000900\n000800\n")
+    assert open_kitti(root).splits("paper")["train"] == ("000001",)
+    assert "its splits name 2 frames that are not here; the first: 000800" in capsys.readouterr().err
+    (root / "ImageSets/train.txt").write_text("900\nabc\n")
+    with pytest.raises(InputError, match=r"no frame that is here.*900, abc"):
+        open_kitti(root).splits("paper")
+
+
 def test_every_seventh_training_frame_is_held_out() -> None:
     lists = hold_out([str(number) for number in range(1, 16)])
     assert lists["val"] == ("7", "14")
