@@ -99,5 +99,4 @@ def losses(detector: CentreDetector, batch: BoxBatch, config: DetectFinetuneConf
         maps = detector(batch.feature, batch.coords, batch.batch_size)
     boxes, labels = batch.by_sample(batch.box), batch.by_sample(batch.label)
     targets = centre_targets(boxes, labels, config.detector.grid, len(config.detector.head.classes), config.loss)
-    _, terms = detection_loss(maps, targets, config.loss)
-    return terms
+    return detection_loss(maps, targets, config.loss)

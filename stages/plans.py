@@ -156,32 +156,27 @@ def pretrain(recipe: Recipe, source: Source, config: PretrainConfig | None = Non
     return Step(PRETRAIN, config, tuple(inputs))
 
 
-def finetune(recipe: Recipe, source: Source, config: FinetuneConfig, student: Node | None) -> Step:
-    """Fine-tuning on `source`; without a student, from random weights."""
-    inputs: list[tuple[str, Node]] = [("frames", frames(recipe, source)), ("labels", labels(recipe, source))]
+def finetune(
+    recipe: Recipe, source: Source, config: FinetuneConfig | DetectFinetuneConfig, student: Node | None
+) -> Step:
+    """Fine-tuning on `source`, of a detector if `config` is one's; without a student, from random weights."""
+    detects = isinstance(config, DetectFinetuneConfig)
+    inputs = _labelled(recipe, source, detects)
     if student is not None:
         inputs.append(("student", student))
-    return Step(FINETUNE, config, tuple(inputs))
+    return Step(FINETUNE_DETECTION if detects else FINETUNE, config, tuple(inputs))
 
 
-def evaluate(recipe: Recipe, source: Source, config: EvalConfig, model: Step | Stored) -> Step:
-    """Evaluation of a fine-tuned model on `source`."""
-    inputs = (("frames", frames(recipe, source)), ("labels", labels(recipe, source)), ("model", model))
-    return Step(EVAL, config.with_(dataset=source.dataset), inputs)
+def evaluate(recipe: Recipe, source: Source, config: EvalConfig | DetectEvalConfig, model: Step | Stored) -> Step:
+    """Evaluation of a fine-tuned model on `source`, of a detector if `config` is one's."""
+    detects = isinstance(config, DetectEvalConfig)
+    inputs = (*_labelled(recipe, source, detects), ("model", model))
+    return Step(EVAL_DETECTION if detects else EVAL, config.with_(dataset=source.dataset), inputs)
 
 
-def finetune_detection(recipe: Recipe, source: Source, config: DetectFinetuneConfig, student: Node | None) -> Step:
-    """A detector trained on `source`; without a student, from random weights."""
-    inputs: list[tuple[str, Node]] = [("frames", frames(recipe, source)), ("boxes", boxes(recipe, source))]
-    if student is not None:
-        inputs.append(("student", student))
-    return Step(FINETUNE_DETECTION, config, tuple(inputs))
-
-
-def evaluate_detection(recipe: Recipe, source: Source, config: DetectEvalConfig, model: Step | Stored) -> Step:
-    """Evaluation of a detector on `source`."""
-    inputs = (("frames", frames(recipe, source)), ("boxes", boxes(recipe, source)), ("model", model))
-    return Step(EVAL_DETECTION, config, inputs)
+def _labelled(recipe: Recipe, source: Source, detects: bool) -> list[tuple[str, Node]]:
+    answers = ("boxes", boxes(recipe, source)) if detects else ("labels", labels(recipe, source))
+    return [("frames", frames(recipe, source)), answers]
 
 
 def export(config: ExportConfig, student: Node) -> Step:

@@ -133,12 +133,9 @@ def evaluation(
 ) -> Step:
     """Fine-tuning as `config` says, scored on the validation part of the same kind of splits."""
     recipe, source = for_data_set(setup.recipe, column.dataset), setup.sources[column.dataset]
-    if isinstance(config, DetectFinetuneConfig):
-        detector = plans.finetune_detection(recipe, source, config, student)
-        judge = recipe.eval_detection.with_(splits=config.splits)
-        return plans.evaluate_detection(recipe, source, judge, detector)
+    judge = recipe.eval_detection if isinstance(config, DetectFinetuneConfig) else recipe.eval
     model = plans.finetune(recipe, source, config, student)
-    return plans.evaluate(recipe, source, recipe.eval.with_(splits=config.splits), model)
+    return plans.evaluate(recipe, source, judge.with_(splits=config.splits), model)
 
 
 def measured(recipe: Recipe, row: str, column: Column, seed: int) -> bool:

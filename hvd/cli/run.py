@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from stages.graph import Node, Step, Stored
     from stages.plans import Source
     from stages.runner import Runner, Status
+    from stages.specs import DetectEvalConfig, EvalConfig
 
 Split = Annotated[str | None, typer.Option(help="train, val or all.")]
 From = Annotated[
@@ -100,8 +101,7 @@ def finetune(
     runner = common.runner(source)
     kind: StudentKind = "voxelnet" if source.dataset == "kitti" else "unet"
     student = None if from_ == "scratch" else find_student(runner, from_, source, kind)
-    plan = plans.finetune_detection if source.dataset == "kitti" else plans.finetune
-    execute(common, (plan(recipe, source, config, student),), source, runner)
+    execute(common, (plans.finetune(recipe, source, config, student),), source, runner)
 
 
 def evaluate(
@@ -120,13 +120,13 @@ def evaluate(
     recipe = common.load(source)
     runner = common.runner(source)
     model = find_model(runner, from_, source)
-    given = {} if split is None else {"split": split}
-    if source.dataset == "kitti":  # where the benchmark's files are always written
-        step = plans.evaluate_detection(recipe, source, recipe.eval_detection.with_(**given), model)
-    else:
-        config = recipe.eval.with_(dataset=source.dataset, **given, **({"predictions": True} if predictions else {}))
-        step = plans.evaluate(recipe, source, config, model)
-    execute(common, (step,), source, runner)
+    changes: dict[str, Any] = {} if split is None else {"split": split}
+    config: EvalConfig | DetectEvalConfig = recipe.eval
+    if source.dataset == "kitti":
+        config = recipe.eval_detection  # which always writes the benchmark's files
+    elif predictions:
+        changes["predictions"] = True
+    execute(common, (plans.evaluate(recipe, source, config.with_(**changes), model),), source, runner)
 
 
 def export(

@@ -31,11 +31,8 @@ class CentreDetector(nn.Module):
         return find_boxes(self(feature, coords, batch_size), self.config.grid, config)
 
 
-def detection_loss(
-    maps: CentreMaps, targets: CentreTargets, config: DetectionLossConfig
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """The weighted loss, and its terms."""
+def detection_loss(maps: CentreMaps, targets: CentreTargets, config: DetectionLossConfig) -> dict[str, Tensor]:
+    """The terms; `loss` is their weighted sum."""
     heat = heat_loss(maps.heat, targets.heat)
     box = box_loss(maps.code, targets.cell, targets.code)
-    loss = heat + config.box_weight * box
-    return loss, {"loss": loss, "heat": heat, "box": box}
+    return {"loss": heat + config.box_weight * box, "heat": heat, "box": box}

@@ -89,8 +89,8 @@ def main() -> None:
     root = repeat_frames(options.data, options.folder / "kitti")
     recipe, source = load(options.recipe, None, (*SETTINGS, *options.settings)), Source("kitti", root)
     runner = Runner(Store(options.folder / "store"), Runtime(device="cpu", workers=0))
-    model = plans.finetune_detection(recipe, source, recipe.finetune.kitti, None)
-    step = plans.evaluate_detection(recipe, source, recipe.eval_detection, model)
+    model = plans.finetune(recipe, source, recipe.finetune.kitti, None)
+    step = plans.evaluate(recipe, source, recipe.eval_detection, model)
     done = runner.run(step)
     boxes = runner.done[plans.boxes(recipe, source)].artifact.path
     report = json.loads((done.artifact.path / "metrics.json").read_text())

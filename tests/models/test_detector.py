@@ -86,7 +86,7 @@ def test_it_learns_two_sweeps_by_heart() -> None:
     optimizer = torch.optim.AdamW(network.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 1e-2, total_steps=steps)
     for _ in range(steps):
-        loss, _ = detection_loss(network(feature, coords, 2), targets, config)
+        loss = detection_loss(network(feature, coords, 2), targets, config)["loss"]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -84,12 +84,12 @@ def again(runner: Runner) -> Runner:
 def tune(root: Path, **changes):
     recipe = smoke()
     config = recipe.finetune.kitti.with_(**{"detector": TINY, "labels": "100%", "steps": 4, **changes})
-    return plans.finetune_detection(recipe, Source("kitti", root), config, None)
+    return plans.finetune(recipe, Source("kitti", root), config, None)
 
 
 def score(root: Path, model, **changes):
     recipe = smoke()
-    return plans.evaluate_detection(recipe, Source("kitti", root), recipe.eval_detection.with_(**changes), model)
+    return plans.evaluate(recipe, Source("kitti", root), recipe.eval_detection.with_(**changes), model)
 
 
 def opened(runner: Runner, root: Path) -> DetectionData:

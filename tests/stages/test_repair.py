@@ -17,7 +17,7 @@ from stages import inputs as inputs_module
 from stages import repair, specs
 from stages import runner as runner_module
 from stages.graph import File, Step, Stored, in_order
-from stages.plans import Source, evaluate, evaluate_detection, export, finetune, finetune_detection, prep, pretrain
+from stages.plans import Source, evaluate, export, finetune, prep, pretrain
 from stages.recipes import smoke
 from stages.repair import CONFIGS, children, step_of
 from stages.reproduce import reproduce
@@ -171,8 +171,8 @@ def test_every_stage_can_be_rebuilt_from_its_manifest(
         *(pretrain(recipe, nuscenes, own.with_(cached_features=False)), evaluate(recipe, semkitti, recipe.eval, tuned)),
     )
     kitti = Source("kitti")
-    detector = finetune_detection(recipe, kitti, recipe.finetune.kitti, None)
-    steps = in_order((*targets, evaluate_detection(recipe, kitti, recipe.eval_detection, detector)))
+    detector = finetune(recipe, kitti, recipe.finetune.kitti, None)
+    steps = in_order((*targets, evaluate(recipe, kitti, recipe.eval_detection, detector)))
     assert {step.stage.name for step in steps} == CONFIGS.keys() - {"export-features"}
     for step, item in zip(steps, made(store, *steps), strict=True):
         again = step_of(store, item)
