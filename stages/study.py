@@ -7,6 +7,7 @@ label offset i.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from cache.key import digest_of_file, key_of
@@ -53,6 +54,12 @@ COLUMNS = (
         Column(f"KITTI-like {labels}, mAP", "kitti", labels, few=True, rows=(RANDOM, IPV, HVDISTILL))
         for labels in ("5%", "10%", "20%")
     ),
+)
+
+# In this order are they measured: over all seeds, over fewer, and those that need students of another kind.
+COLUMN_GROUPS = tuple(
+    tuple(column.name for column in columns)
+    for _, columns in groupby(COLUMNS, key=lambda column: (column.few, column.dataset == "kitti"))
 )
 
 
@@ -104,7 +111,7 @@ class Cell:
 
 
 def cells(setup: Setup, rates: Rates) -> Iterator[Cell]:
-    """All cells, seed by seed: whoever stops after a seed has the whole table for fewer seeds.
+    """All cells, seed by seed.
 
     Args:
         setup: what is run, on what.

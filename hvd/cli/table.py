@@ -32,11 +32,11 @@ def table(
     """Compare all rows of the study on the built-in world, seed by seed; first choose their learning rates.
 
     The rates are chosen on held-out training scenes and written to tuning.json and tuning.md, the comparison to
-    table.json and table.md.
+    table.json and table.md. First come the columns over all seeds, then those over fewer, at last detection.
     """
     from stages import results, tuning
     from stages.plans import Source
-    from stages.study import Setup, cells
+    from stages.study import COLUMN_GROUPS, Setup, cells
 
     sources = Source("nuscenes"), Source("semkitti"), Source("kitti")
     recipe = common.load(*sources)
@@ -53,18 +53,21 @@ def table(
         planned: list[Cell | Trial] = [*tries, *cells(setup, rates)]
         _show(common, runner, [item for item in planned if item.plan not in known])
         return
-    for row in dict.fromkeys(item.row for item in tries):
-        if _measure(runner, [item for item in tries if item.row == row], tried, results.record_trial, jobs):
-            results.write_trials(out, tried, about)
-
-    wanted = list(cells(setup, tuning.chosen(recipe, tried)))
-    found = _still_planned(results.load(out)["cells"], wanted)
-    log.info(f"{len(found)} of {len(wanted)} values are in {out}")
-    for seed, row in dict.fromkeys((cell.seed, cell.row) for cell in wanted):
-        mine = [cell for cell in wanted if (cell.seed, cell.row) == (seed, row)]
-        if _measure(runner, mine, found, results.record, jobs):
-            results.write(out, found, about)
-            log.info(f"{row}, seed {seed}: {len(found)} of {len(wanted)} values are in {out}")
+    found = results.load(out)["cells"]
+    for group in COLUMN_GROUPS:
+        left = [item for item in tries if item.column in group]
+        for row in dict.fromkeys(item.row for item in left):
+            if _measure(runner, [item for item in left if item.row == row], tried, results.record_trial, jobs):
+                results.write_trials(out, tried, about)
+        wanted = list(cells(setup, tuning.chosen(recipe, tried)))
+        found = _still_planned(found, wanted)
+        log.info(f"{len(found)} of {len(wanted)} values are in {out}")
+        in_group = [cell for cell in wanted if cell.column in group]
+        for seed, row in dict.fromkeys((cell.seed, cell.row) for cell in in_group):
+            mine = [cell for cell in in_group if (cell.seed, cell.row) == (seed, row)]
+            if _measure(runner, mine, found, results.record, jobs):
+                results.write(out, found, about)
+                log.info(f"{row}, seed {seed}: {len(found)} of {len(wanted)} values are in {out}")
     if common.json_:
         emit(found)
     else:
