@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-BENCHES = ("projection", "splat", "pooling", "epoch", "noop")
+BENCHES = ("projection", "splat", "pooling", "contrastive", "epoch", "noop")
 REPORT = Path(__file__).parents[2] / "docs" / "performance.md"
 FORMS = {"plain_s": ".3f", "ours_s": ".3f", "ratio": ".1f", "plain_mib": ".0f", "ours_mib": ".0f"}
 HEADER = """# Performance

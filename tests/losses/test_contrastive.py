@@ -59,6 +59,24 @@ class TestInfoNce:
         student, teacher = (_unit(4, 3, seed=s).double().requires_grad_() for s in (1, 2))
         torch.autograd.gradcheck(lambda k, q: losses.info_nce(k, q).loss, (student, teacher))
 
+    def test_blocks_equal_the_whole_matrix(self) -> None:
+        """More rows than a block holds, and no multiple of them: against autograd through all similarities at once."""
+        ours, whole = ([_unit(300, 8, seed=s).double().requires_grad_() for s in (1, 2)] for _ in range(2))
+        match = losses.info_nce(*ours)
+        logits = whole[0] @ whole[1].T / losses.TEMPERATURE
+        expected = F.cross_entropy(logits, torch.arange(300))
+        torch.testing.assert_close(match.loss, expected)
+        assert float(match.top1) == pytest.approx(float((logits.argmax(1) == torch.arange(300)).double().mean()))
+        (3 * match.loss).backward()
+        (3 * expected).backward()
+        torch.testing.assert_close([x.grad for x in ours], [x.grad for x in whole])
+
+    def test_autocast_changes_nothing(self) -> None:
+        student, teacher = _unit(6, 8, seed=1), _unit(6, 8, seed=2)
+        expected = losses.info_nce(student, teacher).loss
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(losses.info_nce(student, teacher).loss, expected)
+
     def test_nothing_matched_is_zero_with_a_gradient(self) -> None:
         student = torch.zeros(0, 3, requires_grad=True)
         match = losses.info_nce(student, torch.zeros(0, 3))

@@ -17,13 +17,13 @@ from tests.conftest import REPOSITORY
 GOLDEN = {
     "paper frames": "da772edaad90e168",
     "paper superpixels": "8c2aa93493c5fd10",
-    "paper pretrain": "0d853068ffac7cf0",
+    "paper pretrain": "5d09f20484a28e96",
     "paper finetune nuscenes": "b67c43524c4dbef7",
     "paper finetune semkitti": "6881ab94cbef5e1d",
     "mini features": "ffb5183a93f4fb76",
-    "mini pretrain ipv": "2d73a97c88b45a35",
-    "mini pretrain voxelnet": "d70322db7173f0f2",
-    "paper pretrain voxelnet": "92fdd8e2743233ca",
+    "mini pretrain ipv": "e18276b260fc9a1e",
+    "mini pretrain voxelnet": "ed7df3b5e8b513bc",
+    "paper pretrain voxelnet": "d44937a29a9ac083",
     "mini probe": "65d770c0d5c991f4",
     "mini eval": "cd238f94d229aed4",
 }
