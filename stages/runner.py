@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -129,18 +129,25 @@ class Runner:
         self.done[step] = outcome
         return outcome
 
-    def run_all(self, targets: tuple[Step, ...], jobs: int) -> None:
-        """Run every step of `targets`, up to `jobs` at a time in processes of their own; parallel stages run alone."""
+    def run_all(self, targets: tuple[Step, ...], jobs: int, tell: Callable[[Step], None] | None = None) -> None:
+        """Run every step of `targets`, up to `jobs` at a time in processes of their own; parallel stages run alone.
+
+        Args:
+            tell: called once with each step as soon as it is in `done`. With it, steps run in the order of `targets`;
+                without, those first that most others wait for, so that the whole ends soonest.
+        """
         steps = in_order(targets)
         with self._keeping(steps):
             for step in steps:
                 if step.stage.parallel:
                     self._run_one(step)
             missing = self._misses(steps)
+            if tell is None:
+                missing, tell = most_awaited_first(missing), lambda _: None
+            for step in self.done:
+                tell(step)
             if missing:
-                self._run_pool(missing, jobs)
-            for step in steps:
-                self._run_one(step)
+                self._run_pool(missing, jobs, tell)
 
     def status(self, targets: tuple[Step, ...]) -> list[Status]:
         """What running `targets` would do, step by step, without doing it."""
@@ -280,8 +287,8 @@ class Runner:
                 missing[step] = None
         return list(missing)
 
-    def _run_pool(self, missing: list[Step], jobs: int) -> None:
-        left = dict.fromkeys(most_awaited_first(missing))
+    def _run_pool(self, missing: list[Step], jobs: int, tell: Callable[[Step], None]) -> None:
+        left = dict.fromkeys(missing)
         alone = replace(self.runtime, workers=0)  # the jobs fill the machine: none brings workers of its own
         pending: dict[Future[tuple[str, float, float]], Step] = {}
         finished = 0
@@ -299,6 +306,7 @@ class Runner:
                     self._finish(step, Outcome(artifact, "run", seconds, store_seconds))
                     finished += 1
                     log.info(f"[{finished}/{len(missing)}] {step.stage.name} {key[:8]} done in {seconds:.0f} s")
+                    tell(step)
 
     def _run_one(self, step: Step) -> None:
         if step in self.done:

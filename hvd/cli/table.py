@@ -2,6 +2,7 @@
 
 import platform
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from hvd import log
 from hvd.cli.options import Common, emit, stage_command
 
 if TYPE_CHECKING:
+    from stages.graph import Step
     from stages.plans import Source
     from stages.runner import Runner
     from stages.study import Cell
@@ -56,18 +58,12 @@ def table(
     found = results.load(out)["cells"]
     for group in COLUMN_GROUPS:
         left = [item for item in tries if item.column in group]
-        for row in dict.fromkeys(item.row for item in left):
-            if _measure(runner, [item for item in left if item.row == row], tried, results.record_trial, jobs):
-                results.write_trials(out, tried, about)
+        _measure(runner, left, tried, results.record_trial, partial(results.write_trials, out, about=about), jobs)
         wanted = list(cells(setup, tuning.chosen(recipe, tried)))
         found = _still_planned(found, wanted)
         log.info(f"{len(found)} of {len(wanted)} values are in {out}")
-        in_group = [cell for cell in wanted if cell.column in group]
-        for seed, row in dict.fromkeys((cell.seed, cell.row) for cell in in_group):
-            mine = [cell for cell in in_group if (cell.seed, cell.row) == (seed, row)]
-            if _measure(runner, mine, found, results.record, jobs):
-                results.write(out, found, about)
-                log.info(f"{row}, seed {seed}: {len(found)} of {len(wanted)} values are in {out}")
+        mine = [cell for cell in wanted if cell.column in group]
+        _measure(runner, mine, found, results.record, partial(results.write, out, about=about), jobs)
     if common.json_:
         emit(found)
     else:
@@ -85,14 +81,19 @@ def _measure(
     planned: "Sequence[Cell] | Sequence[Trial]",
     found: list[dict[str, Any]],
     record: Callable[[Any, Any], dict[str, Any]],
+    write: Callable[[list[dict[str, Any]]], None],
     jobs: int,
-) -> bool:
-    """Run what is planned and not yet `found`, and add its records there; whether there was anything to do."""
+) -> None:
+    """Run what is planned, not yet `found`: each record is added there, and all are written, as soon as it is made."""
     known = {item["plan"] for item in found}
-    left = [item for item in planned if item.plan not in known]
-    runner.run_all(tuple(item.step for item in left), jobs)
-    found += [record(item, runner.done[item.step]) for item in left]
-    return bool(left)
+    left = {item.step: item for item in planned if item.plan not in known}
+
+    def add(step: "Step") -> None:
+        if step in left:
+            found.append(record(left[step], runner.done[step]))
+            write(found)
+
+    runner.run_all(tuple(left), jobs, add)
 
 
 def _show(common: Common, runner: "Runner", left: "list[Cell | Trial]") -> None:

@@ -81,6 +81,15 @@ def test_processes_give_what_one_process_gives(tmp_path, runs):
     assert sorted(runs()) == sorted(["shared", "own0", "own1", "own2", "top0", "top1", "top2"] * 2)
 
 
+def test_steps_are_told_of_in_the_order_of_the_targets_and_found_ones_at_once(tmp_path, runs):
+    awaited = fake("awaited")
+    steps = (fake("alone"), *(fake(f"top{i}", awaited) for i in range(2)))
+    Runner(Store(tmp_path / "store"), Runtime(device="cpu")).run(steps[2])
+    told = []
+    Runner(Store(tmp_path / "store"), Runtime(device="cpu")).run_all(steps, jobs=1, tell=told.append)
+    assert [step.config.text for step in told] == ["awaited", "top1", "alone", "top0"]
+
+
 def test_an_error_in_a_process_arrives_as_itself(tmp_path, runs):
     runner = Runner(Store(tmp_path / "store"), Runtime(device="cpu"))
     with pytest.raises(InputError, match="asked to fail"):
