@@ -27,8 +27,8 @@ _TEXT_PX = 18
 _SMALL_TEXT_PX = 13
 _STRIP_PX = 44  # height of the title and of a legend
 _GAP_PX = 6
-_VIEW_M = 55.0  # half the width of the view from above
-_RINGS_M = (10, 20, 30, 40, 50)
+_VIEW_M = (55.0, 100.0)  # half the width of the view from above: at least, and at most where boxes lie farther out
+_RING_M = 10
 
 
 @dataclass(frozen=True)
@@ -162,11 +162,14 @@ def draw_from_above(points: NDArray[Any], side: int, forward: Forward, boxes: Se
     A box is its bottom face and a line from the middle to the front.
     """
     finite = points[np.isfinite(points[:, :3]).all(1)].astype(np.float64)
-    scale = side / (2 * _VIEW_M)
+    farthest = max([0.0, *(np.abs(group.corners_lidar[..., :2]).max(initial=0.0) for group in boxes)])
+    reach = float(np.clip(farthest, *_VIEW_M))
+    rings = range(_RING_M, int(reach), _RING_M)
+    scale = side / (2 * reach)
     centre = (side - 1) / 2
     uv = _from_above(finite, forward, centre, scale)
     seen = (np.abs(uv - centre) <= centre).all(1)
-    canvas = _on(_blank(side, side), lambda draw: _rings(draw, centre, scale))
+    canvas = _on(_blank(side, side), lambda draw: _rings(draw, rings, centre, scale))
     height = finite[seen, 2]
     dotted = stamp(canvas, uv[seen], HEIGHT.colour(height), order=height, radius=1.0)
 
@@ -177,7 +180,7 @@ def draw_from_above(points: NDArray[Any], side: int, forward: Forward, boxes: Se
             sides = np.stack([bottom, np.roll(bottom, -1, axis=1)], axis=2).reshape(-1, 2, 3)
             lines = np.concatenate([sides, np.stack([middle, front], axis=1)])
             _draw_lines(draw, _from_above(lines, forward, centre, scale), group.colour)
-        _ring_names(draw, centre, scale)
+        _ring_names(draw, rings, centre, scale)
 
     return _on(dotted, write)
 
@@ -231,15 +234,15 @@ def _legend(scale: Scale, width: int) -> Rgb:
     return _on(strip, write)
 
 
-def _rings(draw: "ImageDraw", centre: float, scale: float) -> None:
-    for radius in _RINGS_M:
+def _rings(draw: "ImageDraw", radii: Sequence[int], centre: float, scale: float) -> None:
+    for radius in radii:
         reach = radius * scale
         draw.ellipse([centre - reach, centre - reach, centre + reach, centre + reach], outline=_FAINT)
     draw.polygon([(centre, centre - 9), (centre - 5, centre + 7), (centre + 5, centre + 7)], fill=_INK)
 
 
-def _ring_names(draw: "ImageDraw", centre: float, scale: float) -> None:
-    for radius in _RINGS_M:
+def _ring_names(draw: "ImageDraw", radii: Sequence[int], centre: float, scale: float) -> None:
+    for radius in radii:
         _text(draw, (centre, centre - radius * scale), f"{radius} m", anchor="mm")
 
 

@@ -376,8 +376,27 @@ def load(
     base = for_data_set(RECIPES[name](), dataset)
     if student == "voxelnet":
         base = with_voxelnet(base, *VOXELNETS[name])
-    over = merge(read_toml(file) if file else {}, parse_set(assignments))
+    over = _by_stage(merge(read_toml(file) if file else {}, parse_set(assignments)))
     return parse(Recipe, _lay(base.model_dump(), over)) if over else base
+
+
+# Where the recipe keeps a stage's configuration, if not under the stage's own name.
+_PLACES = {
+    "finetune-detection": ("finetune", "kitti"),
+    "eval-detection": ("eval_detection",),
+    "export-features": ("export_features",),
+}
+
+
+def _by_stage(over: Tree) -> Tree:
+    """`over` with what is under a stage's name moved to where the recipe keeps it."""
+    out = {name: value for name, value in over.items() if name not in _PLACES}
+    for stage in _PLACES.keys() & over.keys():
+        moved = over[stage]
+        for name in reversed(_PLACES[stage]):
+            moved = {name: moved}
+        out = merge(out, moved)
+    return out
 
 
 def _lay(base: Tree, over: Mapping[str, Any]) -> Tree:

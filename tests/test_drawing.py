@@ -144,6 +144,14 @@ def test_boxes_from_above_are_their_bottom_face_with_a_line_to_the_front() -> No
     assert not ((inner > 549.5 - 195) & (inner < 549.5 - 185)).any(), "and none to the rear"
 
 
+def test_the_view_from_above_widens_to_hold_the_boxes() -> None:
+    """A box that ends 72 m ahead touches the upper border, where 55 m ahead used to be."""
+    far = BOX + np.array([50.0, 0, 0, 0, 0, 0, 0])
+    out = draw_from_above(np.zeros((0, 4)), 1100, "x", [BoxSet(corners(far), ("Car",), GREEN)])
+    rows = np.flatnonzero((out == GREEN).all(-1).any(1))
+    np.testing.assert_allclose([rows.min(), rows.max()], [0, 4 / 144 * 1100], atol=2)
+
+
 def test_lines_lie_on_the_scaled_image() -> None:
     """Twice as large an original, lines far off the image left out."""
     ends = np.array([[[100.5, 60.5], [300.5, 60.5]], [[0.0, 0.0], [1e9, 1e9]]])

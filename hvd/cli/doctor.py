@@ -12,6 +12,7 @@ import typer
 from hvd import log
 from hvd.cli.options import DATA_SETS, DEFAULT_STORE, Json, Root, StorePath, Version, emit, find_source
 from hvd.cli.tables import print_table, readable_bytes
+from hvd.datasets.fingerprint import has_labels
 from hvd.errors import CheckFailedError, HvdError
 
 if TYPE_CHECKING:
@@ -172,4 +173,5 @@ def data_set(name: str, root: Path | None, version: str | None) -> Check:
         return Check(f"{name} data", "fail", str(error))
     if source.root is None:
         return Check(f"{name} data", "note", "no root given: commands take the built-in world")
-    return Check(f"{name} data", "ok", " ".join(filter(None, (str(source.root), source.full_version))))
+    labels = "" if has_labels(source.root, source.dataset, source.full_version) else "without labels"
+    return Check(f"{name} data", "ok", " ".join(filter(None, (str(source.root), source.full_version, labels))))

@@ -21,6 +21,8 @@ _TABLES: dict[Part, tuple[str, ...]] = {
     "labels": ("category", "lidarseg"),
 }
 
+_KITTI_FOLDERS = ("velodyne", "calib", "image_2")  # of training; label_2 only where labels are needed
+
 
 def check_layout(root: Path, kind: Kind, version: str | None) -> None:
     """Look for the files that a data set must have, before anything is read.
@@ -41,6 +43,11 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
     if kind == "kitti":
         if next(root.glob("training/velodyne/*.bin"), None) is None:
             raise InputError("no kitti data set", where=root, why="looked for training/velodyne/*.bin")
+        for folder in _KITTI_FOLDERS:
+            if not (root / "training" / folder).is_dir():
+                raise InputError(
+                    "incomplete kitti data set", where=root, why=f"looked for the folder training/{folder}"
+                )
         return
     if not version or not (root / version).is_dir():
         found = ", ".join(sorted(path.parent.name for path in root.glob("v*/sample.json"))) or "none"
@@ -112,7 +119,7 @@ def _sensor_files(root: Path, kind: Kind, version: str | None, part: Part) -> It
     if kind == "nuscenes":
         return _walk(root / "samples" if part == "frames" else root / "lidarseg" / str(version))
     if kind == "kitti":
-        folders = ("velodyne", "calib", "image_2") if part == "frames" else ("label_2",)
+        folders = _KITTI_FOLDERS if part == "frames" else ("label_2",)
         return (path for folder in folders for path in _walk(root / "training" / folder))
     folder = "velodyne" if part == "frames" else "labels"
     sequences = sorted((root / "sequences").iterdir())

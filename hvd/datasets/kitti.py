@@ -3,7 +3,7 @@
 The frame ids of `training/` are the tokens and, as there are no scenes, the scenes: splits list them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -104,6 +104,11 @@ class KittiDataset:
             raise InputError("the splits name no frame that is here", where=self.root, why=", ".join(absent[:3]))
         if absent and kind == "paper":
             log.warn(f"{self.root}: its splits name {len(absent)} frames that are not here; the first: {absent[0]}")
+        if kind == "paper" and own_splits(self.root, kind) is None and _image_sets(self.root) is None:
+            log.warn(
+                f"{self.root}: no ImageSets/train.txt and val.txt; frames of even number train and those of odd number"
+                " are scored: both show the same drives, and figures come out too high"
+            )
         return found
 
 
@@ -116,7 +121,8 @@ def open_kitti(root: Path, *, image_points_only: bool = False, one_size: bool = 
         root: the folder above training.
         image_points_only: as in `KittiDataset`.
         one_size: cut all images to the smallest width and height among them (KITTI's differ by up to 18 columns and 6
-            rows), so that they fit in one array; pixel coordinates stay what they are.
+            rows), so that they fit in one array; pixel coordinates stay what they are. An image whose size can't be
+            read takes that size: reading it fails in its turn, and `--skip-bad` can leave it out.
 
     Raises:
         InputError: there is no such folder, or a calibration or an image is missing or malformed.
@@ -124,15 +130,26 @@ def open_kitti(root: Path, *, image_points_only: bool = False, one_size: bool = 
     check_layout(root, "kitti", None)
     tokens = sorted(path.stem for path in (root / "training" / "velodyne").glob("*.bin"))
     has_labels = (root / "training" / "label_2").is_dir()
-    samples = tuple(_sample(root, token, has_labels) for token in tokens)
+    size_of = _size_or_none if one_size else image_size
+    samples = tuple(_sample(root, token, has_labels, size_of) for token in tokens)
     return KittiDataset(root, _cut(samples) if one_size else samples, image_points_only)
 
 
-def _sample(root: Path, token: str, has_labels: bool) -> Sample:
+_NO_SIZE = (0, 0)
+
+
+def _size_or_none(path: Path) -> tuple[int, int]:
+    try:
+        return image_size(path)
+    except InputError:
+        return _NO_SIZE
+
+
+def _sample(root: Path, token: str, has_labels: bool, size_of: Callable[[Path], tuple[int, int]]) -> Sample:
     folder = root / "training"
     calibration = read_calibration(_calibration_path(root, token))
     path = folder / CAMERA / f"{token}.png"
-    width, height = image_size(path)
+    width, height = size_of(path)
     view = CameraView(
         name=CAMERA,
         path=path,
@@ -156,9 +173,12 @@ def _calibration_path(root: Path, token: str) -> Path:
 
 
 def _cut(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    """Samples whose views all have the smallest width and height."""
-    width = min(sample.cameras[0].width for sample in samples)
-    height = min(sample.cameras[0].height for sample in samples)
+    """Samples whose views all have the smallest width and height; raises InputError if no image has a size."""
+    views = [sample.cameras[0] for sample in samples]
+    sizes = [(view.width, view.height) for view in views if (view.width, view.height) != _NO_SIZE]
+    if not sizes:
+        image_size(views[0].path)
+    width, height = (min(size) for size in zip(*sizes, strict=True))
     return tuple(
         replace(sample, cameras=(replace(sample.cameras[0], width=width, height=height),)) for sample in samples
     )

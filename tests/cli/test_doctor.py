@@ -111,7 +111,7 @@ def test_a_data_root_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (root / "sequences" / "00" / "velodyne").mkdir(parents=True)
     assert [check.state for check in doctor.data_sets(root, None)] == ["fail"]
     (root / "sequences" / "00" / "velodyne" / "000000.bin").touch()
-    assert list(doctor.data_sets(root, None)) == [("semkitti data", "ok", str(root))]
+    assert list(doctor.data_sets(root, None)) == [("semkitti data", "ok", f"{root} without labels")]
     assert [check.name for check in doctor.data_sets(tmp_path / "absent", None)] == ["nuscenes data"]
     monkeypatch.setenv("HVD_SEMKITTI", str(root))
     monkeypatch.setenv("HVD_NUSCENES", str(root))
@@ -124,6 +124,13 @@ def test_a_root_of_objects_is_told_by_its_folder(tmp_path: Path, monkeypatch: py
     assert (check.name, check.state) == ("kitti data", "fail") and "training/velodyne" in check.text
     (tmp_path / "training" / "velodyne").mkdir()
     (tmp_path / "training" / "velodyne" / "000000.bin").touch()
+    (tmp_path / "training" / "image_2").mkdir()
+    (check,) = doctor.data_sets(tmp_path, None)
+    assert check.state == "fail" and "training/calib" in check.text
+    (tmp_path / "training" / "calib").mkdir()
+    assert list(doctor.data_sets(tmp_path, None)) == [("kitti data", "ok", f"{tmp_path} without labels")]
+    (tmp_path / "training" / "label_2").mkdir()
+    (tmp_path / "training" / "label_2" / "000000.txt").touch()
     assert list(doctor.data_sets(tmp_path, None)) == [("kitti data", "ok", str(tmp_path))]
     monkeypatch.setenv("HVD_KITTI", str(tmp_path))
     assert [check.state for check in doctor.data_sets(None, None)] == ["note", "note", "ok"]

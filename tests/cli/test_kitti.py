@@ -69,6 +69,27 @@ def test_a_wrong_root_is_named(tmp_path: Path) -> None:
     assert code(result) == 3 and "training/velodyne" in str(result.exception)
 
 
+def test_skip_bad_leaves_out_an_image_without_a_header(root: Path, tmp_path: Path) -> None:
+    (root / "training" / "image_2" / "000002.png").write_bytes(b"no PNG")
+    arguments = ("prep", "kitti", "--root", root, "--recipe", "smoke", "--device", "cpu")
+    result = run(Store(tmp_path / "store"), *arguments)
+    assert code(result) == 3 and "000002.png" in str(result.exception)
+    stages = {
+        item["stage"]: item for item in run_json(Store(tmp_path / "store"), *arguments, "--skip-bad")["artifacts"]
+    }
+    assert stages["frames"]["metrics"]["skipped"] == 1
+    assert {stages[name]["metrics"]["frames"] for name in ("frames", "boxes", "images", "superpixels")} == {3}
+
+
+def test_a_setting_may_name_the_stage(root: Path, tmp_path: Path) -> None:
+    arguments = ("finetune", "kitti", "--from", "scratch", "--root", root, "--recipe", "smoke", "--dry-run")
+    plans = [
+        run_json(Store(tmp_path / "store"), *arguments, "--set", f"{name}.steps=3")
+        for name in ("finetune-detection", "finetune.kitti")
+    ]
+    assert plans[0] == plans[1] and plans[0][-1]["steps"] == 3
+
+
 def draw(root: Path, store: Store, out: Path, *options: object) -> Any:
     prepared(root, store)
     return run(store, "draw", "--frame", 1, "-o", out, *options)

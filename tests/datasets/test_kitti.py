@@ -142,6 +142,34 @@ def test_damaged_image(root: Path, damage: Callable[[Path], None], says: str) ->
     assert "000002.png" in str(error.value)
 
 
+def test_of_one_size_an_image_without_a_size_is_refused_when_it_is_read(root: Path) -> None:
+    (root / "training/image_2/000002.png").write_bytes(b"no PNG")
+    data = open_kitti(root, one_size=True)
+    assert {(view.width, view.height) for sample in data.samples for view in sample.cameras} == {(60, 38)}
+    for sample in data.samples:
+        if sample.token != "000002":
+            assert data.read_image(sample.cameras[0]).shape == (38, 60, 3)
+    with pytest.raises(InputError, match=r"no PNG image: .*000002\.png"):
+        data.read_image(data.samples[2].cameras[0])
+
+
+def test_of_one_size_some_image_has_a_size(root: Path) -> None:
+    for path in (root / "training/image_2").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"cannot read the image: .*000000\.png"):
+        open_kitti(root, one_size=True)
+
+
+def test_halves_by_number_are_warned_of(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    open_kitti(root).splits("paper")
+    assert "even number" in capsys.readouterr().err
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets/train.txt").write_text("000000\n")
+    (root / "ImageSets/val.txt").write_text("000001\n")
+    open_kitti(root).splits("paper")
+    assert "even number" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["calib/000002.txt", "image_2/000002.png"])
 def test_missing_file(root: Path, name: str) -> None:
     (root / "training" / name).unlink()
