@@ -250,6 +250,11 @@ def show_plan(common: Common, rows: Sequence["Status"]) -> None:
         return
     columns = ("state", "stage", "key", "frames", "steps", "size", "why")
     print_table(columns, [_plan_row(row) for row in rows])
+    say_size(common, rows)
+
+
+def say_size(common: Common, rows: Sequence["Status"]) -> None:
+    """How many steps are to run, and what disk that takes."""
     left = [row for row in rows if row.state != "hit"]
     size = readable_bytes(sum(row.cost.size_bytes or 0 for row in left))
     free = readable_bytes(free_bytes(common.store))

@@ -1,6 +1,7 @@
 """`hvd table`: the study of the paper's claim, with baselines, seeds and spread; hours, resumable."""
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 
 from hvd import log
 from hvd.cli.options import Common, emit, stage_command
+from hvd.cli.tables import print_table
 
 if TYPE_CHECKING:
     from stages.graph import Step
@@ -97,9 +99,24 @@ def _measure(
 
 
 def _show(common: Common, runner: "Runner", left: "list[Cell | Trial]") -> None:
-    from hvd.cli.run import show_plan
+    """What is left, row by row, and what that takes, stage by stage: hundreds of steps."""
+    from hvd.cli.run import say_size, show_plan
+    from stages.study import ROWS, Cell
 
-    show_plan(common, runner.status(tuple(item.step for item in left)))
+    plan = runner.status(tuple(item.step for item in left))
+    if common.json_:
+        show_plan(common, plan)
+        return
+    values = Counter(item.row for item in left if isinstance(item, Cell))
+    trials = Counter(item.row for item in left if not isinstance(item, Cell))
+    print_table(("row", "trials left", "values left"), [(row, trials[row], values[row]) for row in ROWS])
+    missing = [status for status in plan if status.state != "hit"]
+    count = Counter(status.step.stage.name for status in missing)
+    steps = Counter[str]()
+    for status in missing:
+        steps[status.step.stage.name] += status.cost.steps or 0
+    print_table(("stage", "to run", "training steps"), [(name, count[name], steps[name] or "") for name in count])
+    say_size(common, plan)
 
 
 def _command(common: Common, *sources: "Source") -> str:

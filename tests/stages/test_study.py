@@ -4,12 +4,14 @@ import json
 
 import pytest
 
+from cache.store import Store
 from hvd.errors import InputError
 from stages import results, tuning
 from stages.plans import Source
 from stages.recipes import load
 from stages.report import page, write_markdown
 from stages.study import HVDISTILL, IPV, RANDOM, ROWS, Setup, cells
+from tests.cli.small_store import run
 
 SOURCES = {name: Source(name) for name in ("nuscenes", "semkitti", "kitti")}
 ABOUT = {"command": "hvd table", "machine": "test"}
@@ -67,6 +69,20 @@ def test_detectors_take_a_voxelnet_and_segmentation_a_u_net(mini):
         assert (tune.stage.name == "finetune-detection") == detects
         assert not detects or cell.row in (RANDOM, IPV, HVDISTILL)
         assert student is None or student.config.student.kind == ("voxelnet" if detects else "unet")
+
+
+def test_dry_run_says_what_is_left_row_by_row_and_stage_by_stage(tmp_path):
+    arguments = ("table", "--recipe", "mini", "--dry-run", "--out", tmp_path / "results")
+    result = run(Store(tmp_path / "store"), *arguments)
+    assert result.exit_code == 0, result.output
+    found = {row: words for row in ROWS for line in result.stdout.splitlines() if (words := numbers(line, row))}
+    assert found[RANDOM] == ["30", "36"] and found["PPKT"] == ["18", "24"] and set(found) == set(ROWS)
+    made = {line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line[:1].islower()}
+    assert made["world"] == ["3"] and made["pretrain"] == ["41", "17800"]
+
+
+def numbers(line, row):
+    return line.removeprefix(row).split() if line.startswith(f"{row}  ") else None
 
 
 def test_a_plan_changes_with_anything_below_it(mini):
