@@ -21,11 +21,10 @@ from cache.lock import Owner
 from cache.store import Store
 from cache.work import Work
 from hvd import log
-from hvd.errors import InputError, ResourceError, UsageError
-from hvd.models.config import StudentKind, kind_of, require_kind
+from hvd.errors import ResourceError
 from hvd.pool import worker_pool
 from stages.graph import Data, Step, Stored, in_order, most_awaited_first
-from stages.inputs import WORLD_ORIGIN, Inputs
+from stages.inputs import Inputs
 from stages.intact import require_intact
 from stages.provenance import provenance
 
@@ -187,57 +186,6 @@ class Runner:
             return planned_listing(data.world.config)
         return list_frames(self.inputs.resolve(data).path, data.dataset, data.version)
 
-    def choose(
-        self, stage: str, given: str | None, dataset: str | None = None, student: StudentKind | None = None
-    ) -> Artifact | None:
-        """The artifact of `stage` whose key begins with `given`; without, the newest that fits.
-
-        Args:
-            dataset, student: that the configuration must have, None for any; and the recipe must be this one's.
-
-        Raises:
-            InputError: no or several such keys, or of another kind of student.
-            UsageError: an artifact of another stage.
-        """
-        if given is not None:
-            found = self.store.resolve(given)
-            if found.stage != stage:
-                raise UsageError(
-                    f"{given} is a {found.stage} artifact", hint=f"name a {stage} artifact: hvd ls {stage}"
-                )
-            require_kind(_student_kind(found), student, found.path)
-            return found
-
-        def fits(item: Artifact) -> bool:
-            here = item.details["recipe"] == self.runtime.recipe
-            data = item.key_inputs["config"].get("dataset")
-            return here and dataset in (None, data) and student in (None, _student_kind(item))
-
-        return self.store.newest(stage, fits)
-
-    def other_recipes(self, stage: str, student: StudentKind | None = None) -> list[str]:
-        """The recipes beside this one's of which the store has an artifact of `stage`, with such a student."""
-        fitting = [item for item in self.store.artifacts(stage) if student in (None, _student_kind(item))]
-        return sorted({item.details["recipe"] for item in fitting} - {self.runtime.recipe})
-
-    def refuse_mixing(self, found: Artifact, origin: str | None) -> None:
-        """Real data and the built-in world are never mixed in silently.
-
-        Raises:
-            InputError: `found` comes from one and `origin` (a data root, or None for the world) is the other.
-        """
-        real = sorted(place for place in found.details["data"].values() if place != WORLD_ORIGIN)
-        if real and origin is None:
-            raise InputError(
-                f"{found.stage} {found.key[:8]} comes from {real[0]}, and this data set from the built-in world",
-                hint="pass --root, or name the artifact with --from",
-            )
-        if not real and origin is not None:
-            raise InputError(
-                f"{found.stage} {found.key[:8]} comes from the built-in world, and this data set from {origin}",
-                hint="name the artifact with --from to mix them",
-            )
-
     def copy(self, step: Step, folder: Path) -> None:
         """Copy a finished step's files, without the store's own, into `folder`."""
         require_intact(self.done[step].artifact)
@@ -357,10 +305,6 @@ class Runner:
             }
             artifact = work.publish(key_inputs, parents, details)
         return Outcome(artifact, "run", time.monotonic() - start, (begin - start) + (time.monotonic() - ended))
-
-
-def _student_kind(item: Artifact) -> StudentKind:
-    return kind_of(item.key_inputs["config"].get("student"))
 
 
 @contextmanager

@@ -204,19 +204,23 @@ def _stored(
     kind: "StudentKind | None" = None,
 ) -> "Stored":
     from hvd.models.config import STUDENT_CONFIGS
+    from stages import choice
     from stages.graph import Stored
 
-    found = runner.choose(stage, given, dataset, kind)
-    if found is None:
+    if given is not None:
+        found = choice.by_key(runner.store, stage, given, kind)
+        return Stored(found.stage, found.key)
+    recipe = runner.runtime.recipe
+    latest = choice.newest(runner.store, stage, recipe, dataset, kind)
+    if latest is None:
         what = f"{stage} artifact" if kind is None else f"{stage} artifact of a {STUDENT_CONFIGS[kind].title}"
-        recipes = runner.other_recipes(stage, kind)
+        recipes = choice.other_recipes(runner.store, stage, recipe, kind)
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
-        raise InputError(f"no {what} of recipe {runner.runtime.recipe} in the store", why=others, hint=hint)
-    if given is None:
-        log.info(f"from the newest: {stage} {found.key[:8]}")
-        if source is not None:
-            runner.refuse_mixing(found, str(source.root) if source.root else None)
-    return Stored(found.stage, found.key)
+        raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint)
+    log.info(f"from the newest: {stage} {latest.key[:8]}")
+    if source is not None:
+        choice.refuse_mixing(latest, str(source.root) if source.root else None)
+    return Stored(latest.stage, latest.key)
 
 
 def execute(common: Common, steps: Sequence["Step"], source: "Source", runner: "Runner | None" = None) -> None:
