@@ -7,7 +7,7 @@ from hvd.config import Config
 from hvd.datasets.fingerprint import Part
 from hvd.models.teacher_config import TeacherConfig, weights_path
 from stages.graph import Data, File, Node, Step, Stored
-from stages.recipes import Recipe
+from stages.recipe import Recipe
 from stages.specs import (
     BOXES,
     EVAL,

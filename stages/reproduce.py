@@ -3,7 +3,7 @@
 from stages import plans
 from stages.graph import Step
 from stages.plans import Source
-from stages.recipes import Recipe
+from stages.recipe import Recipe
 from stages.specs import TABLE, FinetuneConfig, TableConfig
 
 ROWS = {"random init": None, "IPV": ("ipv",), "IPV + BEV": ("ipv", "bev")}

@@ -14,7 +14,7 @@ from cache.key import digest_of_file, key_of
 from stages import plans
 from stages.graph import Data, File, Node, Step, Stored
 from stages.plans import Source
-from stages.recipes import Recipe, for_data_set
+from stages.recipe import Recipe, for_data_set
 from stages.specs import DatasetName, DetectFinetuneConfig, FinetuneConfig, PretrainConfig
 
 Rates = Mapping[tuple[str, str], float]  # times the recipe's learning rates, by row and column

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from stages.graph import Step
-from stages.recipes import Recipe
+from stages.recipe import Recipe
 from stages.study import COLUMNS, ROWS, Rates, Setup, evaluation, measured, plan_digest, student_of, tuned
 
 SEED = 0

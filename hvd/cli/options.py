@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cache.store import Store
     from hvd.models.config import StudentKind
     from stages.plans import Source
-    from stages.recipes import Recipe
+    from stages.recipe import Recipe
     from stages.runner import Runner, Runtime
 
 StorePath = Annotated[Path, typer.Option("--store", envvar="HVD_STORE", help="Artifact store.")]

@@ -9,7 +9,7 @@ from hvd import log
 from hvd.cli.options import Common, emit, stage_command
 
 if TYPE_CHECKING:
-    from stages.recipes import Recipe
+    from stages.recipe import Recipe
     from stages.runner import Runner
 
 
@@ -59,7 +59,7 @@ def check(common: Common, runner: "Runner", recipe: "Recipe") -> None:
     from hvd.world.audit import audit, learnable
     from stages import plans
     from stages.plans import Source
-    from stages.recipes import full_labels
+    from stages.recipe import full_labels
 
     source = Source("nuscenes")
     world = runner.done[plans.world(recipe, source)].artifact

@@ -10,7 +10,8 @@ from hvd.errors import InputError, UsageError
 from stages import plans
 from stages.costs import Cost, planned_listing
 from stages.plans import Source
-from stages.recipes import Recipe, load, smoke
+from stages.recipe import Recipe
+from stages.recipes import load, smoke
 from stages.runner import Runner
 
 NUSCENES, SEMKITTI = Source("nuscenes"), Source("semkitti")

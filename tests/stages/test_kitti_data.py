@@ -16,7 +16,8 @@ from hvd.geometry.camera import project
 from stages import plans
 from stages.costs import planned_listing
 from stages.plans import Source
-from stages.recipes import for_data_set, load, mini, paper, smoke
+from stages.recipe import for_data_set
+from stages.recipes import load, mini, paper, smoke
 from stages.runner import Runner, Runtime
 from stages.selection import rows_of
 from tests.conftest import REPOSITORY

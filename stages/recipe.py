@@ -1,0 +1,148 @@
+"""What a recipe is: the complete configurations of all stages, and what is derived from them."""
+
+from typing import Self
+
+from pydantic import model_validator
+
+from hvd.config import Config
+from hvd.models.config import BevHeadConfig
+from hvd.models.detector_config import DecodeConfig, VoxelNetConfig
+from hvd.world.config import WorldConfig
+from stages.specs import (
+    Count,
+    DatasetName,
+    DetectEvalConfig,
+    DetectFinetuneConfig,
+    EvalConfig,
+    ExportConfig,
+    ExportFeaturesConfig,
+    FeaturesConfig,
+    FinetuneConfig,
+    FramesConfig,
+    ImagesConfig,
+    PretrainConfig,
+    SuperpixelsConfig,
+)
+
+FIND_ALL = DecodeConfig(min_score=0.01)  # a box of a low score costs no average precision, and may earn some
+
+
+class Worlds(Config):
+    """The built-in world, once per sensor rig."""
+
+    nuscenes: WorldConfig
+    semkitti: WorldConfig
+    kitti: WorldConfig
+
+
+class Finetunes(Config):
+    """Fine-tuning, per data set."""
+
+    nuscenes: FinetuneConfig
+    semkitti: FinetuneConfig
+
+
+class AllFinetunes(Finetunes):
+    """Fine-tuning for detection too."""
+
+    kitti: DetectFinetuneConfig
+
+
+class TableRecipe(Config):
+    """What `hvd reproduce` compares: fine-tuning seeds, labelled part, label offset = seed or always 0."""
+
+    seeds: tuple[int, ...] = (0, 1, 2)
+    pretrain_seed: int = 0
+
+
+class StudyRecipe(Config):
+    """What `hvd table` compares, over pre-training seeds."""
+
+    seeds: int = 5
+    few_seeds: int = 3  # in the columns with more labels
+    equal_time: float = 1.7  # pre-training with both views takes so many times as long as with one (`make reproduce`)
+    rates: tuple[float, ...] = (1.0, 0.5, 2.0)  # tried on held-out training scenes, times the fine-tuning's own
+    steps: tuple[tuple[str, int], ...] = (("1%", 100), ("5%", 200), ("10%", 300), ("100%", 600))  # of fine-tuning
+
+
+class WideImages(Config):
+    """Sizes for KITTI's images, which are over three times as wide as high: of the network's input, and as stored."""
+
+    height: Count
+    width: Count
+    stored_height: Count
+    stored_width: Count
+
+
+class Recipe(Config):
+    """All stages' configurations; each command takes its own slice."""
+
+    world: Worlds
+    frames: FramesConfig
+    images: ImagesConfig
+    superpixels: SuperpixelsConfig
+    features: FeaturesConfig
+    pretrain: PretrainConfig
+    finetune: AllFinetunes
+    probe: Finetunes
+    eval: EvalConfig
+    eval_detection: DetectEvalConfig = DetectEvalConfig(decode=FIND_ALL)
+    export: ExportConfig = ExportConfig()
+    export_features: ExportFeaturesConfig = ExportFeaturesConfig(dataset="nuscenes")
+    table: TableRecipe = TableRecipe()
+    study: StudyRecipe = StudyRecipe()
+    kitti_images: WideImages
+
+    @model_validator(mode="after")
+    def _one_teacher(self) -> Self:
+        pretrain, features = self.pretrain, self.features
+        if pretrain.cached_features and (pretrain.teacher, pretrain.height, pretrain.width) != (
+            features.teacher,
+            features.height,
+            features.width,
+        ):
+            raise ValueError(
+                "with cached features, pretrain and features need the same teacher, height and width:"
+                " set both, or pretrain.cached_features=false"
+            )
+        return self
+
+
+def for_data_set(recipe: Recipe, dataset: DatasetName) -> Recipe:
+    """The recipe with the sizes of a data set's images, and crops of their shape: KITTI's replace the usual ones."""
+    if dataset != "kitti":
+        return recipe
+    wide, usual = recipe.kitti_images, recipe.pretrain
+    size = {"height": wide.height, "width": wide.width}
+    crops = usual.image_augmentation
+    if crops is not None:
+        wider = (wide.width / wide.height) / (usual.width / usual.height)
+        crops = crops.with_(ratio=tuple(wider * end for end in crops.ratio))
+    return recipe.with_(
+        frames=recipe.frames.with_(depth_height=wide.height // 4, depth_width=wide.width // 4),
+        images=recipe.images.with_(height=wide.stored_height, width=wide.stored_width),
+        superpixels=recipe.superpixels.with_(**size),
+        features=recipe.features.with_(**size),
+        pretrain=usual.with_(**size, image_augmentation=crops, batch=max(2, usual.batch)),  # two images at a time
+    )
+
+
+def full_labels(recipe: Recipe) -> FinetuneConfig:
+    """Training from scratch on all nuScenes labels, twelve times as long: what a student can learn at all."""
+    base = recipe.finetune.nuscenes
+    assert base.steps is not None, "the audit is made for recipes that count steps"
+    return base.with_(labels="100%", steps=12 * base.steps)
+
+
+def with_voxelnet(recipe: Recipe, network: VoxelNetConfig, head: BevHeadConfig) -> Recipe:
+    """`recipe`, pre-training `network` in place of the U-Net; its weights fit a detector of any range.
+
+    Its range is that of pre-training, all around the sensor. Along z a VoxelNet takes 24, 40, 56, ... voxels, and
+    -5..3 m are 80: it is widened upward, to 3.8 m. The points are still those within -5..3 m, as for the U-Net, and
+    what augmentation lifts stays inside; below the road there is nothing to gain.
+    """
+    config = recipe.pretrain
+    reach = config.range_m
+    student = network.over((-reach, -reach, config.z_min_m), (reach, reach, config.z_max_m))
+    bev = None if config.bev is None else config.bev.with_(head=head)
+    return recipe.with_(pretrain=config.with_(student=student, bev=bev))
