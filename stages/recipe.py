@@ -5,6 +5,7 @@ from typing import Self
 from pydantic import model_validator
 
 from hvd.config import Config
+from hvd.datasets.splits import LabelBudget
 from hvd.models.config import BevHeadConfig
 from hvd.models.detector_config import DecodeConfig, VoxelNetConfig
 from hvd.world.config import WorldConfig
@@ -20,6 +21,7 @@ from stages.specs import (
     FinetuneConfig,
     FramesConfig,
     ImagesConfig,
+    Positive,
     PretrainConfig,
     SuperpixelsConfig,
 )
@@ -48,11 +50,28 @@ class AllFinetunes(Finetunes):
     kitti: DetectFinetuneConfig
 
 
+class LabelFraction(Config):
+    """How a labelled share is learnt, in place of the data set's usual number of steps and learning rates."""
+
+    labels: str
+    steps: Count
+    rate: Positive = 1.0  # times the usual learning rates
+
+
+class LabelFractions(Config):
+    """The shares that are learnt in a way of their own, per data set."""
+
+    nuscenes: tuple[LabelFraction, ...] = ()
+    semkitti: tuple[LabelFraction, ...] = ()
+    kitti: tuple[LabelFraction, ...] = ()
+
+
 class TableRecipe(Config):
     """What `hvd reproduce` compares: fine-tuning seeds, labelled part, label offset = seed or always 0."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     pretrain_seed: int = 0
+    semkitti_steps: Count | None = None  # of fine-tuning, where it takes fewer than usual; None: as usual
 
 
 class StudyRecipe(Config):
@@ -62,7 +81,6 @@ class StudyRecipe(Config):
     few_seeds: int = 3  # in the columns with more labels
     equal_time: float = 1.7  # pre-training with both views takes so many times as long as with one (`make reproduce`)
     rates: tuple[float, ...] = (1.0, 0.5, 2.0)  # tried on held-out training scenes, times the fine-tuning's own
-    steps: tuple[tuple[str, int], ...] = (("1%", 100), ("5%", 200), ("10%", 300), ("100%", 600))  # of fine-tuning
 
 
 class WideImages(Config):
@@ -84,6 +102,7 @@ class Recipe(Config):
     features: FeaturesConfig
     pretrain: PretrainConfig
     finetune: AllFinetunes
+    by_labels: LabelFractions = LabelFractions()
     probe: Finetunes
     eval: EvalConfig
     eval_detection: DetectEvalConfig = DetectEvalConfig(decode=FIND_ALL)
@@ -125,6 +144,30 @@ def for_data_set(recipe: Recipe, dataset: DatasetName) -> Recipe:
         features=recipe.features.with_(**size),
         pretrain=usual.with_(**size, image_augmentation=crops, batch=max(2, usual.batch)),  # two images at a time
     )
+
+
+def for_labels(
+    recipe: Recipe, dataset: DatasetName, labels: str, rate: float | None = None
+) -> FinetuneConfig | DetectFinetuneConfig:
+    """How the share or number `labels` of a data set is learnt; `rate` times the usual learning rates, if given.
+
+    Raises:
+        UsageError: `labels` is neither.
+    """
+    usual: FinetuneConfig | DetectFinetuneConfig = getattr(recipe.finetune, dataset).with_(labels=labels)
+    share = LabelBudget.parse(labels).share
+    own: tuple[LabelFraction, ...] = getattr(recipe.by_labels, dataset)
+    found = next((item for item in own if share is not None and share == LabelBudget.parse(item.labels).share), None)
+    if found is not None:
+        usual = usual.with_(steps=found.steps, epochs=None)
+        rate = found.rate if rate is None else rate
+    return usual if rate is None else at_rate(usual, rate)
+
+
+def at_rate(config: FinetuneConfig | DetectFinetuneConfig, rate: float) -> FinetuneConfig | DetectFinetuneConfig:
+    """`config` with `rate` times its learning rates."""
+    optimizer = config.optimizer.with_(lr=rate * config.optimizer.lr)
+    return config.with_(optimizer=optimizer, head_lr=rate * config.head_lr)
 
 
 def full_labels(recipe: Recipe) -> FinetuneConfig:

@@ -32,12 +32,15 @@ from stages.recipe import (
     FIND_ALL,
     AllFinetunes,
     Finetunes,
+    LabelFraction,
+    LabelFractions,
     Recipe,
     StudyRecipe,
     TableRecipe,
     WideImages,
     Worlds,
     for_data_set,
+    for_labels,
     with_voxelnet,
 )
 from stages.specs import (
@@ -141,6 +144,9 @@ def mini() -> Recipe:
         "optimizer": AdamW(lr=1e-2),
         "point_augmentation": STILL,
     }
+    longer = tuple(
+        LabelFraction(labels=labels, steps=steps) for labels, steps in (("5%", 200), ("10%", 300), ("100%", 600))
+    )
     return Recipe(
         world=_worlds(),
         frames=FramesConfig(dataset="nuscenes", depth_height=height // 4, depth_width=width // 4),
@@ -176,7 +182,7 @@ def mini() -> Recipe:
         ),
         finetune=AllFinetunes(
             nuscenes=FinetuneConfig(dataset="nuscenes", **short, steps=100),
-            semkitti=FinetuneConfig(dataset="semkitti", **short, steps=60),
+            semkitti=FinetuneConfig(dataset="semkitti", **short, steps=100),
             kitti=DetectFinetuneConfig(
                 steps=300,
                 batch=2,
@@ -188,6 +194,8 @@ def mini() -> Recipe:
                 sampling=ObjectSampling(up_to=(("Car", 8), ("Pedestrian", 6), ("Cyclist", 6))),
             ),
         ),
+        by_labels=LabelFractions(nuscenes=longer, semkitti=longer),
+        table=TableRecipe(semkitti_steps=60),  # docs/decisions/0006
         probe=Finetunes(
             nuscenes=FinetuneConfig(dataset="nuscenes", **probe),
             semkitti=FinetuneConfig(dataset="semkitti", **probe),
@@ -221,7 +229,8 @@ def smoke() -> Recipe:
         ),
         probe=Finetunes(nuscenes=base.probe.nuscenes.with_(**few), semkitti=base.probe.semkitti.with_(**few)),
         table=TableRecipe(seeds=(0,)),
-        study=StudyRecipe(seeds=1, few_seeds=1, rates=(1.0,), steps=(("1%", 2), ("5%", 2), ("10%", 2), ("100%", 2))),
+        by_labels=LabelFractions(),
+        study=StudyRecipe(seeds=1, few_seeds=1, rates=(1.0,)),
         kitti_images=WideImages(height=40, width=128, stored_height=40, stored_width=128),
     )
 
@@ -247,8 +256,12 @@ def load(
     assignments: Iterable[str] = (),
     dataset: DatasetName = "nuscenes",
     student: StudentKind = "unet",
+    labels: str | None = None,
 ) -> Recipe:
     """The recipe `name` for a data set and a student, with a TOML file and `--set` assignments laid on top.
+
+    With `labels`, fine-tuning on the data set is as the recipe has it for that share, where nothing laid on top says
+    otherwise.
 
     Raises:
         UsageError: an unknown recipe, key or value.
@@ -259,6 +272,14 @@ def load(
     if student == "voxelnet":
         base = with_voxelnet(base, *VOXELNETS[name])
     over = _by_stage(merge(read_toml(file) if file else {}, parse_set(assignments)))
+    recipe = _laid(base, over)
+    if labels is None:
+        return recipe
+    tuned = recipe.finetune.with_(**{dataset: for_labels(recipe, dataset, labels)})
+    return _laid(recipe.with_(finetune=tuned), over)
+
+
+def _laid(base: Recipe, over: Tree) -> Recipe:
     return parse(Recipe, _lay(base.model_dump(), over)) if over else base
 
 

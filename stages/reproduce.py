@@ -24,6 +24,9 @@ def reproduce(recipe: Recipe, nuscenes: Source, semkitti: Source) -> Step:
         cells.append((row, column, config.seed))
         steps.append(plans.evaluate(recipe, source, recipe.eval, model))
 
+    semkitti_steps = recipe.table.semkitti_steps
+    shorter = {} if semkitti_steps is None else {"steps": semkitti_steps, "epochs": None}
+    tuned = {"nuscenes": recipe.finetune.nuscenes, "semkitti": recipe.finetune.semkitti.with_(**shorter)}
     for row, views in ROWS.items():
         student = None
         if views is not None:
@@ -35,7 +38,7 @@ def reproduce(recipe: Recipe, nuscenes: Source, semkitti: Source) -> Step:
             add(RE_ESTIMATED, PROBE, nuscenes, probe.with_(reestimate_norm=True), None)
         for seed in recipe.table.seeds:
             for source, name in ((nuscenes, "nuScenes"), (semkitti, "SemanticKITTI")):
-                tune = getattr(recipe.finetune, source.dataset).with_(seed=seed)
+                tune = tuned[source.dataset].with_(seed=seed)
                 add(row, f"{name} {tune.labels}", source, tune, student)
     inputs = tuple((f"cell{index:03d}", step) for index, step in enumerate(steps))
     return Step(TABLE, TableConfig(cells=tuple(cells)), inputs)

@@ -14,7 +14,7 @@ from cache.key import digest_of_file, key_of
 from stages import plans
 from stages.graph import Data, File, Node, Step, Stored
 from stages.plans import Source
-from stages.recipe import Recipe, for_data_set
+from stages.recipe import Recipe, at_rate, for_data_set, for_labels
 from stages.specs import DatasetName, DetectFinetuneConfig, FinetuneConfig, PretrainConfig
 
 Rates = Mapping[tuple[str, str], float]  # times the recipe's learning rates, by row and column
@@ -153,14 +153,9 @@ def measured(recipe: Recipe, row: str, column: Column, seed: int) -> bool:
 
 def tuned(recipe: Recipe, column: Column, rate: float) -> FinetuneConfig | DetectFinetuneConfig:
     """How a column's labelled part is learnt, at `rate` times the recipe's learning rates."""
-    base: FinetuneConfig | DetectFinetuneConfig
-    base = getattr(recipe.probe if column.probe else recipe.finetune, column.dataset)
-    if not column.probe:
-        base = base.with_(labels=column.labels)
-    if isinstance(base, FinetuneConfig) and not column.probe:
-        base = base.with_(steps=dict(recipe.study.steps)[column.labels])
-    optimizer = base.optimizer.with_(lr=rate * base.optimizer.lr)
-    return base.with_(optimizer=optimizer, head_lr=rate * base.head_lr)
+    if column.probe:
+        return at_rate(getattr(recipe.probe, column.dataset), rate)
+    return for_labels(recipe, column.dataset, column.labels, rate)
 
 
 @cache

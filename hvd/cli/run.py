@@ -94,7 +94,7 @@ def finetune(
     if dataset == "kitti" and linear_probe:
         raise UsageError("a detector has no linear probe", hint="leave --linear-probe away")
     source = find_source(dataset, root, version)
-    recipe = common.load(source)
+    recipe = common.load(source, labels=None if linear_probe else labels)
     base = getattr(recipe.probe if linear_probe else recipe.finetune, source.dataset)
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
     config = base.with_(**{k: v for k, v in changes.items() if v is not None})

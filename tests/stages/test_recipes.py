@@ -115,3 +115,26 @@ def test_a_voxelnet_whose_range_needs_no_more_room_gets_none():
     assert (wide.range_min_m, wide.range_max_m) == ((-1.6, -3.2, -3.0), (1.6, 3.2, 1.0))
     odd = SMALL_VOXELNET.over((-2.0, -3.2, -3.0), (2.0, 3.2, 1.1))
     assert odd.range_max_m == (2.8, 3.2, 2.6) and odd.shape == (24, 32, 57)
+
+
+def test_a_labelled_share_is_learnt_in_its_own_way():
+    assert load("mini", labels="5%").finetune.nuscenes.steps == 200
+    assert load("mini", labels="5.0%", dataset="semkitti").finetune.semkitti.steps == 200
+    assert load("mini", labels="5%", dataset="semkitti").finetune.nuscenes == load("mini").finetune.nuscenes
+    for labels in ("1%", "7%", "12-frames"):
+        usual = load("mini").finetune.nuscenes
+        assert load("mini", labels=labels).finetune.nuscenes == usual.with_(labels=labels)
+
+
+def test_what_is_laid_on_top_holds_for_every_share():
+    assert load("mini", None, ["finetune.nuscenes.steps=7"], labels="5%").finetune.nuscenes.steps == 7
+    epochs = load("mini", None, ["finetune.nuscenes.epochs=2"], labels="5%").finetune.nuscenes
+    assert (epochs.steps, epochs.epochs) == (None, 2)
+    own = ['by_labels.nuscenes=[{"labels": "7%", "steps": 11, "rate": 0.5}]']
+    tuned, usual = load("mini", None, own, labels="7%").finetune.nuscenes, load("mini").finetune.nuscenes
+    assert (tuned.steps, tuned.optimizer.lr, tuned.head_lr) == (11, usual.optimizer.lr / 2, usual.head_lr / 2)
+
+
+def test_a_bad_share_is_refused():
+    with pytest.raises(UsageError, match="bad labelled part 'many'"):
+        load("mini", labels="many")
