@@ -53,7 +53,7 @@ def test_rows_differ_in_what_they_say(mini):
     config = {row: student.config for row, student in first.items() if student is not None}
     assert config["PPKT"].ipv.method == "ppkt"
     assert config["PPKT"].bev is config[IPV].bev is None
-    assert config["IPV, time of IPV + BEV"].steps == round(1.7 * config[IPV].steps)
+    assert config["IPV, time of IPV + BEV"].steps == round(1.5 * config[IPV].steps)
     assert config["BEV"].ipv is None
     assert config["BEV, uniform depth"].bev.depth == "uniform"
     assert config["IPV + BEV, release's geometry"].bev.geometry == "release"
