@@ -172,7 +172,7 @@ def test_the_table_takes_the_best_rate_and_of_equals_the_recipes_own():
             ("nuScenes-like 1%", 2.0, 30.0),
             ("nuScenes-like 1%", 1.0, 20.0),
             ("nuScenes-like 5%", 2.0, 30.0),
-            ("nuScenes-like 5%", 0.5, 30.0),
+            ("nuScenes-like 5%", 4.0, 30.0),
             ("nuScenes-like 5%", 1.0, 30.0),
         )
     ]
