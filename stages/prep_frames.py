@@ -18,7 +18,7 @@ from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
 from stages.selection import write_splits
-from stages.skipping import bad_samples, without
+from stages.skipping import bad_samples, offering_to_skip, without
 from stages.sources import AnyDataset, open_dataset, part_of
 from stages.specs import FramesConfig
 
@@ -82,7 +82,9 @@ def image_size(samples: tuple[Sample, ...]) -> list[int]:
 
 
 def _make_part(part: AnyDataset, attributes: dict[str, Any], depth_size: tuple[int, int], path: Path) -> None:
-    write_frames(path, [prepare(part, sample, depth_size) for sample in part.samples], attributes)
+    with offering_to_skip():
+        frames = [prepare(part, sample, depth_size) for sample in part.samples]
+    write_frames(path, frames, attributes)
 
 
 def prepare(data: AnyDataset, sample: Sample, depth_size: tuple[int, int]) -> Frame:

@@ -15,6 +15,7 @@ from hvd.errors import InputError
 from hvd.pool import doing
 from stages.parts import make_parts
 from stages.runner import Runtime
+from stages.skipping import offering_to_skip
 from stages.sources import AnyDataset, only, open_dataset, part_of
 from stages.specs import ImagesConfig
 
@@ -38,7 +39,8 @@ def run(config: ImagesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
 
 
 def _make_part(part: AnyDataset, config: ImagesConfig, path: Path) -> None:
-    write_arrays(path, "image", _images(part, config), {})
+    with offering_to_skip():
+        write_arrays(path, "image", _images(part, config), {})
 
 
 def _images(data: AnyDataset, config: ImagesConfig) -> Iterator[NDArray[np.uint8]]:

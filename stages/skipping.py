@@ -1,7 +1,8 @@
 """Leaving out key frames that can't be used (`--skip-bad`): the sweep or one of the images can't be read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from hvd import log
@@ -12,6 +13,16 @@ from stages.parts import part_ranges
 from stages.sources import AnyDataset, only, part_of
 
 FILE = "skipped.json"  # there only if a frame was skipped: {token: what is wrong}
+
+
+@contextmanager
+def offering_to_skip() -> Iterator[None]:
+    """Let the error about a sweep or an image that can't be read say what can be done."""
+    try:
+        yield
+    except InputError as error:
+        hint = error.hint or "mend it, or leave such key frames out with --skip-bad"
+        raise InputError(error.what, where=error.where, why=error.why, hint=hint) from error
 
 
 def bad_samples(data: AnyDataset, workers: int) -> dict[str, InputError]:
