@@ -16,22 +16,36 @@ def by_key(store: Store, stage: str, prefix: str, student: StudentKind | None = 
     """
     found = store.resolve(prefix)
     if found.stage != stage:
-        raise UsageError(f"{prefix} is a {found.stage} artifact", hint=f"name a {stage} artifact: hvd ls {stage}")
+        raise UsageError(f"{prefix} is of stage {found.stage}", hint=f"name one of stage {stage}: hvd ls {stage}")
     require_kind(_student_kind(found), student, found.path)
     return found
 
 
 def newest(
-    store: Store, stage: str, recipe: str, dataset: str | None = None, student: StudentKind | None = None
+    store: Store,
+    stage: str,
+    recipe: str,
+    dataset: str | None = None,
+    student: StudentKind | None = None,
+    real: bool | None = None,
 ) -> Artifact | None:
-    """The newest artifact of `stage` and `recipe`, of that data set and student (None: any); None if there is none."""
+    """The newest artifact of `stage` and `recipe`, or None.
+
+    Args:
+        dataset, student: that it must be of; None for any.
+        real: whether it must come from real data, or from the built-in world; None for any. If there is none of the
+            one, the newest of the other: `refuse_mixing` says so.
+    """
 
     def fits(item: Artifact) -> bool:
         data = item.key_inputs["config"].get("dataset")
         same = item.details["recipe"] == recipe and dataset in (None, data)
         return same and student in (None, _student_kind(item))
 
-    return store.newest(stage, fits)
+    def fits_origin(item: Artifact) -> bool:
+        return fits(item) and real in (None, bool(_real_places(item)))
+
+    return store.newest(stage, fits_origin) or store.newest(stage, fits)
 
 
 def other_recipes(store: Store, stage: str, recipe: str, student: StudentKind | None = None) -> list[str]:
@@ -40,23 +54,28 @@ def other_recipes(store: Store, stage: str, recipe: str, student: StudentKind | 
     return sorted({item.details["recipe"] for item in fitting} - {recipe})
 
 
-def refuse_mixing(found: Artifact, origin: str | None) -> None:
-    """Real data and the built-in world are never mixed in silently.
+def refuse_mixing(found: Artifact, origin: str | None, hint: str) -> None:
+    """Real data and the built-in world are never mixed in silently; `hint` says how to make what is not mixed.
 
     Raises:
         InputError: `found` comes from one and `origin` (a data root, or None for the world) is the other.
     """
-    real = sorted(place for place in found.details["data"].values() if place != WORLD_ORIGIN)
+    real = _real_places(found)
     if real and origin is None:
         raise InputError(
             f"{found.stage} {found.key[:8]} comes from {real[0]}, and this data set from the built-in world",
-            hint="pass --root, or name the artifact with --from",
+            hint=f"{hint}, pass --root, or name the artifact with --from",
         )
     if not real and origin is not None:
         raise InputError(
             f"{found.stage} {found.key[:8]} comes from the built-in world, and this data set from {origin}",
-            hint="name the artifact with --from to mix them",
+            hint=f"{hint} --root, or name the artifact with --from to mix them",
         )
+
+
+def _real_places(item: Artifact) -> list[str]:
+    """The roots of the data sets that an artifact was made from, the built-in world not among them."""
+    return sorted(place for place in item.details["data"].values() if place != WORLD_ORIGIN)
 
 
 def _student_kind(item: Artifact) -> StudentKind:

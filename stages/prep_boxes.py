@@ -11,6 +11,7 @@ from hvd.datasets.kitti_files import DONT_CARE, read_calibration, read_labels
 from hvd.datasets.prepared import Frames
 from hvd.datasets.prepared_boxes import CALIBRATIONS, LABELS, write_sizes
 from stages.runner import Runtime
+from stages.skipping import offering_to_skip
 from stages.specs import BoxesConfig
 
 
@@ -31,6 +32,7 @@ def run(config: BoxesConfig, inputs: Mapping[str, Path], work: Work, runtime: Ru
         read_calibration(calibration)
         for path in (label, calibration):
             (work.folder / path.parent.name / path.name).write_bytes(path.read_bytes())
-        sizes[token] = image_size(source / CAMERA / f"{token}.png")
+        with offering_to_skip():
+            sizes[token] = image_size(source / CAMERA / f"{token}.png")
     write_sizes(work.folder, sizes)
     return {"frames": len(sizes), "objects": objects}

@@ -90,7 +90,7 @@ def find_frames(store: "Store", key: str | None, dataset: str | None = None) -> 
     if item is None:
         raise InputError("no frames artifact", where=store.root, hint=f"run: hvd prep {dataset or 'nuscenes'}")
     if item.stage != "frames":
-        raise UsageError(f"{item.key[:8]} is a {item.stage} artifact", hint="name a frames artifact: hvd ls frames")
+        raise UsageError(f"{item.key[:8]} is of stage {item.stage}", hint="name one of stage frames: hvd ls frames")
     return item
 
 

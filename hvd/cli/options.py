@@ -58,16 +58,19 @@ class Common:
         """The recipe that was asked for; else `paper` with a data root and `mini` without."""
         return self.recipe or ("paper" if any(source.root for source in sources) else "mini")
 
-    def load(self, *sources: "Source", student: "StudentKind" = "unet", labels: str | None = None) -> "Recipe":
+    def load(self, *sources: "Source", labels: str | None = None, student: "StudentKind" = "unet") -> "Recipe":
         """The recipe for a student and a labelled part, with file and `--set` on top; says which, and where data is."""
+        log.info(f"recipe {self.recipe_name(*sources)}; " + "; ".join(str(source) for source in sources))
+        return self.load_quietly(*sources, labels=labels, student=student)
+
+    def load_quietly(self, *sources: "Source", labels: str | None = None, student: "StudentKind" = "unet") -> "Recipe":
+        """As `load`, and says nothing."""
         from stages.recipes import load
 
         name = self.recipe_name(*sources)
         skipping = ("frames.skip_bad=true",) if self.skip_bad else ()
         dataset = sources[0].dataset if len(sources) == 1 else "nuscenes"
-        recipe = load(name, self.config, (*(self.set_ or ()), *skipping), dataset, student, labels)
-        log.info(f"recipe {name}; " + "; ".join(str(source) for source in sources))
-        return recipe
+        return load(name, self.config, (*(self.set_ or ()), *skipping), dataset, student, labels)
 
     def open_store(self) -> "Store":
         """The artifact store."""

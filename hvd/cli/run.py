@@ -211,7 +211,8 @@ def _stored(
         found = choice.by_key(runner.store, stage, given, kind)
         return Stored(found.stage, found.key)
     recipe = runner.runtime.recipe
-    latest = choice.newest(runner.store, stage, recipe, dataset, kind)
+    real = None if source is None else source.root is not None
+    latest = choice.newest(runner.store, stage, recipe, dataset, kind, real)
     if latest is None:
         what = f"{stage} artifact" if kind is None else f"{stage} artifact of a {STUDENT_CONFIGS[kind].title}"
         recipes = choice.other_recipes(runner.store, stage, recipe, kind)
@@ -219,7 +220,7 @@ def _stored(
         raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint)
     log.info(f"from the newest: {stage} {latest.key[:8]}")
     if source is not None:
-        choice.refuse_mixing(latest, str(source.root) if source.root else None)
+        choice.refuse_mixing(latest, str(source.root) if source.root else None, hint)
     return Stored(latest.stage, latest.key)
 
 
@@ -262,7 +263,9 @@ def say_size(common: Common, rows: Sequence["Status"]) -> None:
     left = [row for row in rows if row.state != "hit"]
     size = readable_bytes(sum(row.cost.size_bytes or 0 for row in left))
     free = readable_bytes(free_bytes(common.store))
-    log.info(f"{len(left)} of {len(rows)} to run; about {size} on disk before compression, {free} free")
+    networks = sum(row.step.stage.name.startswith(("pretrain", "finetune")) for row in left)
+    more = f" and {networks} networks" if networks else ""
+    log.info(f"{len(left)} of {len(rows)} to run; about {size}{more} on disk before compression, {free} free")
 
 
 def _plan_row(row: "Status") -> tuple[object, ...]:

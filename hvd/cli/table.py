@@ -45,7 +45,7 @@ def table(
     sources = Source("nuscenes"), Source("semkitti"), Source("kitti")
     recipe = common.load(*sources)
     by_name = {source.dataset: source for source in sources}
-    setup = Setup(recipe, common.load(*sources, student="voxelnet"), by_name)
+    setup = Setup(recipe, common.load_quietly(*sources, student="voxelnet"), by_name)
     runner = common.runner(*sources)
     about = {"command": _command(common, *sources), "machine": _machine()}
 

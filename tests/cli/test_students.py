@@ -1,5 +1,6 @@
 """Which student a command takes, by kind, on a store of small artifacts: nothing is trained here."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,17 @@ def test_segmentation_takes_the_newest_u_net(store: Store, students: dict[str, A
     result = run(store, "finetune", "semkitti", "--recipe", "smoke", "--dry-run")
     assert code(result) == 0
     assert f"from the newest: pretrain {students['unet'].key[:8]}" in result.output
+
+
+def test_the_newest_of_the_same_origin_is_taken(store: Store, students: dict[str, Artifact]) -> None:
+    config = load("smoke").pretrain.with_(seed=7).only_views().resolved()
+    real = publish(store, "pretrain", config, recipe="smoke", data={"nuscenes": "/data/nuscenes"})
+    result = run(store, "finetune", "semkitti", "--recipe", "smoke", "--dry-run")
+    assert f"from the newest: pretrain {students['unet'].key[:8]}" in result.output
+    shutil.rmtree(students["unet"].path)
+    result = run(store, "finetune", "semkitti", "--recipe", "smoke", "--dry-run")
+    assert code(result) == 3 and real.key[:8] in str(result.exception)
+    assert "run: hvd pretrain, pass --root, or name" in str(result.exception)
 
 
 def test_a_voxelnet_is_refused_for_segmentation_before_anything_runs(
