@@ -132,8 +132,8 @@ class Runner:
         """Run every step of `targets`, up to `jobs` at a time in processes of their own; parallel stages run alone.
 
         Args:
-            tell: called once with each step as soon as it is in `done`. With it, steps run in the order of `targets`;
-                without, those first that most others wait for, so that the whole ends soonest.
+            tell: called with each step as soon as it is run, and at the start with all that are in `done`. With it,
+                steps run in the order of `targets`; without, those first that most others wait for.
         """
         steps = in_order(targets)
         with self._keeping(steps):

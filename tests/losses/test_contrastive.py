@@ -57,7 +57,7 @@ class TestInfoNce:
 
     def test_gradient(self) -> None:
         student, teacher = (_unit(4, 3, seed=s).double().requires_grad_() for s in (1, 2))
-        torch.autograd.gradcheck(lambda k, q: losses.info_nce(k, q).loss, (student, teacher))
+        assert torch.autograd.gradcheck(lambda k, q: losses.info_nce(k, q).loss, (student, teacher))
 
     def test_blocks_equal_the_whole_matrix(self) -> None:
         """More rows than a block holds, and no multiple of them: against autograd through all similarities at once."""
@@ -112,10 +112,10 @@ class TestPooling:
     def test_gradients(self) -> None:
         points = torch.randn(6, 2, dtype=torch.float64, requires_grad=True)
         segment = torch.tensor([0, 2, 2, -1, 0, 2])
-        torch.autograd.gradcheck(lambda p: losses.pool_points(p, segment, 4)[0], points)
+        assert torch.autograd.gradcheck(lambda p: losses.pool_points(p, segment, 4)[0], points)
         pixels = torch.randn(2, 2, 2, 3, dtype=torch.float64, requires_grad=True)
         superpixel = torch.tensor([[[0, 0, 1], [1, 1, 1]], [[2, 0, 0], [2, 2, 0]]])
-        torch.autograd.gradcheck(lambda p: losses.pool_pixels(p, superpixel, 3)[0], pixels)
+        assert torch.autograd.gradcheck(lambda p: losses.pool_pixels(p, superpixel, 3)[0], pixels)
 
 
 class TestSegmentOfPairs:
