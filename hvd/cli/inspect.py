@@ -11,6 +11,7 @@ import typer
 from hvd import log
 from hvd.cli import storage
 from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit
+from hvd.cli.summary import summary
 from hvd.cli.tables import print_line, print_table, readable_bytes, short_time
 from hvd.errors import CheckFailedError, CorruptError, UsageError
 
@@ -137,7 +138,7 @@ def ls(
     if not found:
         log.info(f"no {f'{stage} artifacts' if stage else 'artifacts'} in {opened.root}")
         return
-    columns = ("key", "stage", "size", "made (UTC)", "recipe", "data", "")
+    columns = ("key", "stage", "size", "made (UTC)", "recipe", "what", "data", "")
     print_table(columns, [(*_ls_row(item), "pinned" if item.key in pins else "") for item in found])
 
 
@@ -150,6 +151,7 @@ def _ls_row(item: "Artifact") -> tuple[str, ...]:
         readable_bytes(item.size_bytes),
         short_time(item.manifest.created),
         str(item.details.get("recipe", "")),
+        summary(item),
         data,
     )
 

@@ -13,7 +13,7 @@ from cache.store import Store
 from hvd.cli.storage import parse_age
 from hvd.errors import UsageError
 from stages.provenance import code_digest
-from tests.cli.small_store import code, publish, run, run_json
+from tests.cli.small_store import Write, code, publish, run, run_json
 
 
 @pytest.fixture
@@ -129,6 +129,32 @@ def test_ls_lists_a_stage_in_order(store: Store, chain: list[Artifact]) -> None:
     assert line.startswith(chain[0].key[:8]) and "nuscenes: /data/nu" in line and line.endswith("pinned")
     result = run(store, "ls", "frame")
     assert code(result) == 2 and "valid: world, frames" in str(result.exception)
+
+
+def test_ls_says_what_tells_artifacts_apart(store: Store) -> None:
+    def protocol(**values: object) -> Write:
+        def write(folder: Path) -> None:
+            (folder / "protocol.json").write_text(json.dumps({"length": "400 steps", "seed": 3, **values}))
+
+        return write
+
+    def last(stage: str) -> str:
+        return run(store, "ls", stage).stdout.splitlines()[-1].split("mini  ")[1].strip()
+
+    pretrain = publish(store, "pretrain", write=protocol(views="ipv+bev", network="VoxelNet"))
+    assert last("pretrain") == "ipv+bev, VoxelNet, 400 steps, seed 3"
+    config = {"dataset": "nuscenes"}
+    tuned = protocol(labels="1%", linear_probe=True, student={"views": "ipv+bev"})
+    model = publish(store, "finetune", config, {"student": pretrain}, tuned)
+    assert last("finetune") == f"linear probe, 1% of nuscenes, 400 steps, seed 3, from {pretrain.key[:8]}"
+    publish(store, "finetune", config, write=protocol(labels="5%", linear_probe=False, student="random init"))
+    assert last("finetune") == "5% of nuscenes, 400 steps, seed 3, from random init"
+    publish(store, "eval", {}, {"model": model}, metrics={"miou": 12.34})
+    assert last("eval") == f"12.3 mIoU of {model.key[:8]}"
+    publish(store, "eval-detection", {}, {"model": model}, metrics={"map": None})
+    assert last("eval-detection") == f"no mAP of {model.key[:8]}"
+    (pretrain.path / "protocol.json").write_text("{")
+    assert last("pretrain") == "damaged: see hvd verify"
 
 
 def test_show_holds_inputs_config_and_metrics(store: Store) -> None:

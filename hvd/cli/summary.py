@@ -1,0 +1,36 @@
+"""What `hvd ls` says of an artifact, to tell it from the others of its stage."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cache.artifact import Artifact
+
+_SCORES = {"eval": ("mIoU", "miou"), "eval-detection": ("mAP", "map")}
+
+
+def summary(item: "Artifact") -> str:
+    """Views, labels, schedule and seed of what was trained, and from what; the score of what was evaluated; else ""."""
+    made_from = {parent["name"]: parent["key"][:8] for parent in item.parents}
+    if item.stage in _SCORES:
+        name, field = _SCORES[item.stage]
+        value = item.details.get("metrics", {}).get(field)
+        return f"{'no' if value is None else format(value, '.1f')} {name} of {made_from.get('model', '?')}"
+    path = item.path / "protocol.json"
+    if not path.is_file():
+        return ""
+    try:
+        protocol = json.loads(path.read_text(encoding="utf8"))
+        return _trained(protocol, item.key_inputs["config"].get("dataset", ""), made_from.get("student"))
+    except (OSError, ValueError, KeyError):
+        return "damaged: see hvd verify"
+
+
+def _trained(protocol: dict[str, Any], dataset: str, student: str | None) -> str:
+    schedule = f"{protocol['length']}, seed {protocol['seed']}"
+    if "views" in protocol:
+        network = [protocol["network"]] if "network" in protocol else []
+        return ", ".join([protocol["views"], *network, schedule])
+    probe = ["linear probe"] if protocol.get("linear_probe") else []
+    begun = student or protocol["student"]  # where no artifact: random, or the name of a file
+    return ", ".join([*probe, f"{protocol['labels']} of {dataset}", schedule, f"from {begun}"])
