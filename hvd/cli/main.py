@@ -88,7 +88,8 @@ def _report(error: BaseException) -> int:
         traceback.print_exception(error)
     code = exit_code(error)
     if code != 1:
-        log.error(_system_error(error) if isinstance(error, OSError) else str(error) or "out of memory")
+        text = _system_error(error) if isinstance(error, OSError) else str(error) or "out of memory"
+        log.error(text + _remedy(error))
         log.table(error.rows if isinstance(error, HvdError) else [])
         return code
     kind, text = type(error).__name__, str(error)
@@ -98,6 +99,17 @@ def _report(error: BaseException) -> int:
 
 def _system_error(error: OSError) -> str:
     return f"{error.strerror}: {error.filename or 'standard output'}"
+
+
+def _remedy(error: BaseException) -> str:
+    """What to do about a store that can't be written; our other errors say it themselves."""
+    from cache import errors
+
+    if isinstance(error, errors.NoSpace):
+        return "; free some (hvd gc), or name a folder on another disk with --store"
+    if isinstance(error, errors.ReadOnly):
+        return "; name a folder that you may write to with --store"
+    return ""
 
 
 def exit_code(error: BaseException) -> int:
