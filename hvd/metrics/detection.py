@@ -226,10 +226,12 @@ def _best_from(values: Float64) -> Float64:
 
 def _is_detected(kind: _Kind, name: str, found: _Gathered) -> bool:
     """Whether the class is detected at all, with what the measure needs."""
+    height, width, length, x, y, z, _ = found.objects.box3d.T
+    on_ground = (x != _UNKNOWN_PLACE) & (z != _UNKNOWN_PLACE) & (width > 0) & (length > 0)
     given = {
         "2d": found.objects.box2d[:, 0] >= 0,
-        "bev": found.objects.box3d[:, 3] != _UNKNOWN_PLACE,
-        "3d": found.objects.box3d[:, 4] != _UNKNOWN_PLACE,
+        "bev": on_ground,
+        "3d": on_ground & (y != _UNKNOWN_PLACE) & (height > 0),
     }
     return bool((given[kind] & (found.types == name)).any())
 
@@ -239,7 +241,7 @@ def _truth_state(name: str, difficulty: Difficulty, true: _Gathered) -> NDArray[
     hidden = (
         (true.objects.occlusion > _MAX_OCCLUSION[difficulty])
         | (true.objects.truncation > _MAX_TRUNCATION[difficulty])
-        | (true.height_px < _MIN_HEIGHT_PX[difficulty])
+        | (true.height_px <= _MIN_HEIGHT_PX[difficulty])
     )
     own = np.where(hidden, _IGNORED, _COUNTS)
     neighbour = true.types == _NEIGHBOUR.get(name, "")

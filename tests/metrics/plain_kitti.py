@@ -77,7 +77,7 @@ class Frame:
         self.measure, self.needed, self.cache = measure, OVERLAP_NEEDED[name], cache
         self.truth = []  # (thing, does it count)
         for thing in truth:
-            small = thing.bottom - thing.top < HEIGHT_NEEDED[difficulty]
+            small = thing.bottom - thing.top <= HEIGHT_NEEDED[difficulty]
             occluded = thing.occlusion > OCCLUSION_ALLOWED[difficulty]
             truncated = thing.truncation > TRUNCATION_ALLOWED[difficulty]
             if thing.name == name:

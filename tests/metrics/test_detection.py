@@ -108,9 +108,9 @@ def test_recall_thresholds() -> None:
 @pytest.mark.parametrize(
     ("change", "visible"),
     [
-        ({"height": 40.0}, DIFFICULTIES),
-        ({"height": 39.9}, ("moderate", "hard")),
-        ({"height": 24.9}, ()),
+        ({"height": 40.01}, DIFFICULTIES),
+        ({"height": 40.0}, ("moderate", "hard")),
+        ({"height": 25.0}, ()),
         ({"occlusion": 1}, ("moderate", "hard")),
         ({"occlusion": 2}, ("hard",)),
         ({"occlusion": 3}, ()),
