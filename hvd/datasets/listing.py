@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hvd.datasets import kitti, nuscenes, semantickitti
 from hvd.datasets.fingerprint import Kind, check_layout
-from hvd.datasets.splits import SEMANTICKITTI_PAPER, Splits, own_splits
+from hvd.datasets.splits import Splits, own_splits
 from hvd.errors import InputError
 
 
@@ -58,7 +58,7 @@ def list_frames(root: Path, kind: Kind, version: str | None) -> Listing:
     folders = sorted(root.glob("sequences/*/velodyne"))
     scenes = tuple(folder.parent.name for folder in folders for _ in folder.glob("*.bin"))
     points = _first_sweep(folders[0]) // (4 * semantickitti.POINT_FIELDS)
-    return Listing(scenes, lambda kind: own_splits(root, kind) or dict(SEMANTICKITTI_PAPER), 0, points)
+    return Listing(scenes, lambda kind: own_splits(root, kind) or semantickitti.official_splits(kind), 0, points)
 
 
 def _first_sweep(folder: Path) -> int:

@@ -49,9 +49,13 @@ class SemanticKittiDataset:
         Raises:
             InputError: a malformed splits.json.
         """
-        official = SEMANTICKITTI_PAPER if kind == "paper" else SEMANTICKITTI_PARAMETRIZE
         scenes = {sample.scene for sample in self.samples}
-        return present(own_splits(self.root, kind) or official, scenes)
+        return present(own_splits(self.root, kind) or official_splits(kind), scenes)
+
+
+def official_splits(kind: str) -> Splits:
+    """All sequences by split: the benchmark's lists for `paper`; for `parametrize` its training part in two."""
+    return dict(SEMANTICKITTI_PAPER if kind == "paper" else SEMANTICKITTI_PARAMETRIZE)
 
 
 def open_semantickitti(root: Path) -> SemanticKittiDataset:
