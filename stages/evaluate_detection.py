@@ -16,7 +16,7 @@ from hvd.datasets.kitti import detected_objects
 from hvd.datasets.kitti_files import Objects, format_objects, read_results
 from hvd.errors import CheckFailedError
 from hvd.metrics.detection import MIN_OVERLAP, Evaluation, count_true, evaluate
-from hvd.models.centre_head import Detections
+from hvd.models.centre_head import Detections, find_boxes
 from hvd.models.detector import CentreDetector
 from hvd.models.detector_config import DecodeConfig
 from hvd.models.detector_file import load_detector
@@ -70,9 +70,10 @@ def find_objects(
     batch = moved(box_batch([scene], voxels.grid, voxels.low), device)
     if not len(batch.coords):
         return _objects(data, token, Detections(torch.empty(0, 7), torch.empty(0), torch.empty(0, dtype=torch.int64)))
-    (found,) = detector.detect(batch.feature, batch.coords, 1, config)
-    if not bool(torch.isfinite(found.boxes).all()):
-        raise CheckFailedError("the detector's boxes are not finite", where=token)
+    maps = detector(batch.feature, batch.coords, 1)
+    if not all(bool(torch.isfinite(values).all()) for values in (maps.heat, maps.code)):
+        raise CheckFailedError("the detector's maps are not finite", where=token)
+    (found,) = find_boxes(maps, detector.config.grid, config)
     return _objects(data, token, found)
 
 

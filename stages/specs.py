@@ -1,7 +1,7 @@
 """Every stage's name, version and frozen configuration. Torch-free: planning and keys need no more than this."""
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
 
 DatasetName = Literal["nuscenes", "semkitti", "kitti"]
 BoxesOf = Literal["kitti"]  # the data sets whose labels are boxes
+ObjectName = Literal["Car", "Van", "Truck", "Pedestrian", "Person_sitting", "Cyclist", "Tram", "Misc"]
 View = Literal["ipv", "bev"]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -42,7 +43,7 @@ FINETUNE = Stage("finetune", 1, "stages.finetune")
 EVAL = Stage("eval", 1, "stages.evaluate")
 BOXES = Stage("boxes", 1, "stages.prep_boxes")
 FINETUNE_DETECTION = Stage("finetune-detection", 1, "stages.finetune_detection")
-EVAL_DETECTION = Stage("eval-detection", 1, "stages.evaluate_detection")
+EVAL_DETECTION = Stage("eval-detection", 2, "stages.evaluate_detection")
 EXPORT = Stage("export", 1, "stages.export")
 EXPORT_FEATURES = Stage("export-features", 1, "stages.export_features")
 TABLE = Stage("table", 1, "stages.table")
@@ -244,6 +245,16 @@ class FinetuneConfig(Schedule):
     lovasz: bool = True
     point_augmentation: PointAugmentation
 
+    @model_validator(mode="after")
+    def _cached_features_are_of_a_fixed_network_and_sweep(self) -> "FinetuneConfig":
+        if self.cached_features and not self.linear_probe:
+            raise ValueError("cached_features trains the head alone: set linear_probe too, or cached_features=false")
+        if self.cached_features and self.point_augmentation != PointAugmentation():
+            raise ValueError(
+                "cached_features and point_augmentation exclude each other: features are cached unaugmented"
+            )
+        return self
+
 
 class EvalConfig(Config):
     """One pass over a split: mIoU as the benchmark defines it, per class and by range."""
@@ -277,6 +288,16 @@ class DetectFinetuneConfig(Schedule):
     loss: DetectionLossConfig = DetectionLossConfig()
     augmentation: BoxAugmentation
     sampling: ObjectSampling | None = None
+
+    @model_validator(mode="after")
+    def _classes_are_known(self) -> "DetectFinetuneConfig":
+        classes = self.detector.head.classes
+        sampled = [name for name, _ in self.sampling.up_to] if self.sampling else []
+        if unknown := sorted({*classes, *sampled} - set(get_args(ObjectName))):
+            raise ValueError(f"unknown class {', '.join(unknown)}: valid are {', '.join(get_args(ObjectName))}")
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"a class is named twice in {', '.join(classes)}")
+        return self
 
 
 class DetectEvalConfig(Config):

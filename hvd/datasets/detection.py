@@ -22,6 +22,7 @@ from hvd.datasets.range_voxels import collate_range, voxelize_range
 from hvd.errors import InputError
 from hvd.geometry.boxes import lidar_from_rect_boxes
 from hvd.geometry.grid import GridSpec
+from hvd.models.detector_config import TOTAL_STRIDE
 from hvd.training.seeding import numpy_generator
 
 
@@ -128,10 +129,11 @@ def require_voxels(batch: BoxBatch) -> BoxBatch:
     """`batch`, if there is anything in it to learn from.
 
     Raises:
-        InputError: no frame of it has two voxels in the detector's range.
+        InputError: all voxels in the detector's range fall into one cell of its coarsest map: batch norm needs two.
     """
-    if len(batch.coords) < 2:
+    cells = batch.coords[:, :3] // batch.coords.new_tensor([1, TOTAL_STRIDE, TOTAL_STRIDE])
+    if bool((cells == cells[:1]).all()):
         where = ", ".join(batch.tokens)
-        raise InputError("labelled frames without points in the detector's range", where=where,
+        raise InputError("labelled frames with too few points in the detector's range", where=where,
                          hint="shift --label-offset, or label more frames")  # fmt: skip
     return batch

@@ -1,12 +1,11 @@
 """The whole detector: sparse encoder, bird's-eye-view network, centre head."""
 
-import torch
 from torch import Tensor, nn
 
 from hvd.losses.detection import CentreTargets, box_loss, heat_loss
 from hvd.models.bev_backbone import BevBackbone
-from hvd.models.centre_head import CentreHead, CentreMaps, Detections, find_boxes
-from hvd.models.detector_config import DecodeConfig, DetectionLossConfig, DetectorConfig
+from hvd.models.centre_head import CentreHead, CentreMaps
+from hvd.models.detector_config import DetectionLossConfig, DetectorConfig
 from hvd.models.voxelnet import VoxelNet
 
 
@@ -21,14 +20,9 @@ class CentreDetector(nn.Module):
         self.head = CentreHead(config.head, self.neck.out_channels)
 
     def forward(self, feature: Tensor, coords: Tensor, batch_size: int) -> CentreMaps:
-        """Voxels as VoxelNet.encode takes them -> maps over `config.grid`."""
+        """Voxels as VoxelNet.encode takes them -> maps over `config.grid`; `find_boxes` reads them."""
         maps: CentreMaps = self.head(self.neck(self.backbone.encode(feature, coords, batch_size).bev()))
         return maps
-
-    @torch.no_grad()
-    def detect(self, feature: Tensor, coords: Tensor, batch_size: int, config: DecodeConfig) -> list[Detections]:
-        """The boxes of each sample, best first. Call it in eval mode."""
-        return find_boxes(self(feature, coords, batch_size), self.config.grid, config)
 
 
 def detection_loss(maps: CentreMaps, targets: CentreTargets, config: DetectionLossConfig) -> dict[str, Tensor]:

@@ -64,6 +64,8 @@ def load_openpcdet(network: nn.Module, path: Path, sha256: str | None = None) ->
 
 
 def _renamed(name: str, parts: Mapping[str, str]) -> str:
+    if name.count(".") < 2:  # of another network: the loader says so
+        return name
     layer, part, tensor = name.rsplit(".", 2)
     return f"{layer}.{parts.get(part, part)}.{tensor}"
 

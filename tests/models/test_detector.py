@@ -91,7 +91,8 @@ def test_it_learns_two_sweeps_by_heart() -> None:
         loss.backward()
         optimizer.step()
         schedule.step()
-    found = network.eval().detect(feature, coords, 2, DecodeConfig(min_score=0.3))
+    with torch.no_grad():
+        found = find_boxes(network.eval()(feature, coords, 2), TINY.grid, DecodeConfig(min_score=0.3))
     for sample, truth, label in zip(found, boxes, classes, strict=True):
         assert len(sample.boxes) == len(truth)
         overlap = _overlap_3d(sample.boxes, truth)

@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import load_file
 
 from cache.store import Store
+from hvd.datasets.box_augment_config import ObjectSampling
 from hvd.datasets.detection import DetectionData, box_batch, require_voxels
-from hvd.datasets.kitti_files import read_calibration, read_labels, read_results
+from hvd.datasets.kitti_files import TYPES, read_calibration, read_labels, read_results
 from hvd.datasets.prepared_boxes import PreparedBoxes
 from hvd.errors import CheckFailedError, InputError, UsageError
 from hvd.geometry.boxes import rect_from_lidar_boxes
@@ -24,6 +25,7 @@ from stages import evaluate_detection, finetune_detection, plans
 from stages.plans import Source
 from stages.recipes import smoke
 from stages.runner import Runner, Runtime
+from stages.specs import ObjectName
 from tests.datasets.tiny_kitti import CAR, DONT_CARE, write_kitti
 from tests.stages.conftest import link
 from tests.stages.test_trainings import same, stop_after
@@ -133,7 +135,7 @@ def test_a_batch_keeps_its_boxes_apart(runner, root):
     batch = box_batch(scenes, TINY.voxelnet.grid, TINY.voxelnet.low)
     assert [len(part) for part in batch.by_sample(batch.box)] == [1, 1]
     assert set(batch.coords[:, 0].tolist()) == {1}, "the first has no point in view"
-    with pytest.raises(InputError, match=f"without points in the detector's range: {EMPTY}"):
+    with pytest.raises(InputError, match=f"with too few points in the detector's range: {EMPTY}"):
         require_voxels(box_batch(scenes[:1], TINY.voxelnet.grid, TINY.voxelnet.low))
 
 
@@ -222,16 +224,31 @@ def test_half_precision_trains_too(runner, root):
     assert plain["loss"] != half["loss"] and half["loss"] == pytest.approx(plain["loss"], rel=0.05)
 
 
-def test_boxes_that_are_not_finite_are_no_result(runner, root, monkeypatch):
-    plain = finetune_detection.CentreDetector.detect
+@pytest.mark.parametrize("which", ["heat", "code"])
+def test_maps_that_are_not_finite_are_no_result(runner, root, monkeypatch, which):
+    """One class's heat is enough: it would fill the candidates, and pass for nothing found."""
+    plain = finetune_detection.CentreDetector.forward
 
-    def detect(*arguments):
-        (found,) = plain(*arguments)
-        return [replace(found, boxes=torch.full((1, 7), torch.nan))]
+    def forward(*arguments):
+        maps = plain(*arguments)
+        getattr(maps, which)[:, -1] = torch.nan
+        return maps
 
-    monkeypatch.setattr(finetune_detection.CentreDetector, "detect", detect)
+    model = tune(root, steps=1)
+    runner.run(model)
+    monkeypatch.setattr(finetune_detection.CentreDetector, "forward", forward)
     with pytest.raises(CheckFailedError, match="not finite: 000002"):
-        runner.run(score(root, tune(root, steps=1)))
+        runner.run(score(root, model))
+
+
+def test_a_detector_s_classes_are_the_benchmark_s():
+    usual = smoke().finetune.kitti
+    assert set(get_args(ObjectName)) == set(TYPES) - {"DontCare"}
+    for names, words in ((("car",), "unknown class car"), (("Car", "Car"), "named twice")):
+        with pytest.raises(UsageError, match=words):
+            usual.with_(detector=usual.detector.with_(head=usual.detector.head.with_(classes=names)))
+    with pytest.raises(UsageError, match="unknown class Cars"):
+        usual.with_(sampling=ObjectSampling(up_to=(("Cars", 3),)))
 
 
 def test_costs_and_repair_know_these_stages(runner, root):
