@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from hvd.errors import InputError
 from hvd.metrics.statistics import Interval, interval, paired
+from stages.intact import require_intact
 from stages.runner import Outcome
 from stages.study import COLUMNS, IPV, RANDOM, ROWS, Cell
 from stages.tuning import Trial
@@ -14,9 +15,12 @@ from stages.tuning import Trial
 FILE, TRIALS_FILE = "table.json", "tuning.json"
 SCHEMA = 1
 
+_NAMES = ("row", "column", "seed", "rate", "plan")  # what tells records apart; a cell has a seed, a trial a rate
 _FIELDS = {"row", "column", "seed", "value", "by_range", "per_class", "protocol", "plan", "key"}
 _TRIAL_FIELDS = {"row", "column", "rate", "value", "plan", "key"}
 
+Record = Mapping[str, Any]  # of a cell or a trial, as it stands in the file
+Planned = TypeVar("Planned", bound="Cell | Trial")
 Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # row -> column -> seed -> mIoU or mAP in percent
 
 
@@ -46,12 +50,33 @@ def _read(path: Path, name: str, fields: set[str]) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']}, expected {SCHEMA}")
+        document["command"], document["machine"]  # shown above the values
         lacking = [item for item in document[name] if not item.keys() >= fields]
         if lacking:
             raise ValueError(f"one of the {name} lacks " + ", ".join(sorted(fields - lacking[0].keys())))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError("cannot read the results", where=path, why=str(error), hint="name another folder") from None
     return document
+
+
+def of_plan(records: Iterable[Record], planned: Iterable[Cell | Trial]) -> list[Any]:
+    """The records of what is planned: what was measured otherwise is not mixed in."""
+    names = {_identity(_named(item)) for item in planned}
+    return [record for record in records if _identity(record) in names]
+
+
+def not_in(records: Iterable[Record], planned: Iterable[Planned]) -> list[Planned]:
+    """What is planned, and has no record."""
+    names = {_identity(record) for record in records}
+    return [item for item in planned if _identity(_named(item)) not in names]
+
+
+def _named(item: Cell | Trial) -> dict[str, Any]:
+    return {name: getattr(item, name) for name in _NAMES if hasattr(item, name)}
+
+
+def _identity(record: Record) -> tuple[Any, ...]:
+    return tuple(record.get(name) for name in _NAMES)
 
 
 def write(folder: Path, cells: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
@@ -81,19 +106,21 @@ def _replace(path: Path, text: str) -> None:
 
 
 def record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
-    """What is kept of an evaluated cell."""
+    """What is kept of an evaluated cell.
+
+    Raises:
+        CorruptError: the store no longer holds what was evaluated.
+    """
     found = outcome.artifact
+    require_intact(found)
     metrics = json.loads((found.path / "metrics.json").read_text(encoding="utf8"))
     return {
-        "row": cell.row,
-        "column": cell.column,
-        "seed": cell.seed,
+        **_named(cell),
         "value": _headline(metrics),
         "by_range": metrics.get("by_range", {}),
         "per_class": {name: value["iou"] for name, value in metrics.get("per_class", {}).items()},
         "ap": metrics.get("ap", {}),
         "protocol": metrics["protocol"],
-        "plan": cell.plan,
         "key": found.key,
         "made": found.manifest.created,
     }
@@ -107,8 +134,7 @@ def _headline(metrics: Mapping[str, Any]) -> float:
 def record_trial(trial: Trial, outcome: Outcome) -> dict[str, Any]:
     """What is kept of a trial of a learning rate."""
     found = outcome.artifact
-    named = {"row": trial.row, "column": trial.column, "rate": trial.rate}
-    return {**named, "value": _headline(found.details["metrics"]), "plan": trial.plan, "key": found.key}
+    return {**_named(trial), "value": _headline(found.details["metrics"]), "key": found.key}
 
 
 def by_cell(cells: Iterable[Mapping[str, Any]]) -> Values:
@@ -159,9 +185,9 @@ def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, An
 
 
 def _best(found: Mapping[float, float]) -> str:
-    top = max(found.values())
+    taken = max(found, key=lambda rate: found[rate])  # of equals the first, as the study takes it
     shown = {rate: f"{rate:g}: {value:.1f}" for rate, value in found.items()}
-    return ", ".join(f"**{text}**" if found[rate] == top else text for rate, text in shown.items())
+    return ", ".join(f"**{text}**" if rate == taken else text for rate, text in shown.items())
 
 
 def _table(title: str, columns: list[str], rows: Mapping[str, Mapping[str, str]]) -> list[str]:

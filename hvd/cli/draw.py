@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvd import log
-from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit
+from hvd.cli.options import DEFAULT_STORE, Json, StorePath, check_file, emit
 from hvd.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def draw(
     from hvd.drawing import draw_frame
     from stages.intact import require_intact
 
-    _check_target(out)
+    check_file(out, "picture", _SUFFIXES)
     opened = Store(store)
     item = find_frames(opened, key, None if results is None else "kitti")
     with item.reading():
@@ -69,13 +69,6 @@ def draw(
         emit({"path": str(out), "frames": item.key, "frame": frame, "token": shown.token, **counts})
     else:
         log.info(f"{out}: frame {frame} of {item.key[:8]}, {len(shown.point)} points, {len(shown.pairs)} on images")
-
-
-def _check_target(out: Path) -> None:
-    if out.suffix.lower() not in _SUFFIXES:
-        raise UsageError("unknown kind of picture", where=out, hint=f"valid: {', '.join(_SUFFIXES)}")
-    if not out.parent.is_dir():
-        raise UsageError("no such folder", where=out.parent)
 
 
 def find_frames(store: "Store", key: str | None, dataset: str | None = None) -> "Artifact":

@@ -5,8 +5,8 @@ import inspect
 import json
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,16 +91,16 @@ class Common:
         return Runner(self.open_store(), self.runtime(*sources))
 
 
-def stage_command(function: Callable[..., None]) -> Callable[..., None]:
-    """Give `function(common, **own)` the shared options beside its own."""
+def stage_command(function: Callable[..., None], *, trains: bool = False) -> Callable[..., None]:
+    """Give `function(common, **own)` the shared options beside its own; `--seed` only where it `trains`."""
     own = [p for p in inspect.signature(function, eval_str=True).parameters.values() if p.name != "common"]
     keyword = inspect.Parameter.KEYWORD_ONLY
     signature = inspect.signature(Common, eval_str=True)
-    shared = [p.replace(kind=keyword) for p in signature.parameters.values()]
+    shared = [p.replace(kind=keyword) for p in signature.parameters.values() if trains or p.name != "seed"]
 
     @functools.wraps(function)
     def command(**options: Any) -> None:
-        common = Common(**{f.name: options.pop(f.name) for f in fields(Common)})
+        common = Common(**{p.name: options.pop(p.name) for p in shared})
         log.configure(quiet=common.quiet)
         function(common, **options)
 
@@ -132,6 +132,35 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     if source.root is not None:
         check_layout(source.root, source.dataset, source.full_version)
     return source
+
+
+def check_folder(folder: Path) -> None:
+    """Before anything is run: results can be written into `folder`, which may be yet to be made.
+
+    Raises:
+        UsageError: something that is no folder has its name, or a parent's.
+    """
+    from hvd.errors import UsageError
+
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir():
+        raise UsageError("not a folder", where=existing)
+
+
+def check_file(file: Path, what: str, suffixes: Sequence[str]) -> None:
+    """Before anything is run: `file` can be written.
+
+    Raises:
+        UsageError: it is not of that kind, its folder does not exist, or it is a folder itself.
+    """
+    from hvd.errors import UsageError
+
+    if file.suffix.lower() not in suffixes:
+        raise UsageError(f"unknown kind of {what}", where=file, hint=f"valid: {', '.join(suffixes)}")
+    if not file.parent.is_dir():
+        raise UsageError("no such folder", where=file.parent)
+    if file.is_dir():
+        raise UsageError("a folder", where=file, hint="name a file")
 
 
 def emit(value: object) -> None:

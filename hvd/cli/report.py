@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvd import log
-from hvd.cli.options import DEFAULT_STORE, StorePath
-from hvd.errors import InputError, UsageError
+from hvd.cli.options import DEFAULT_STORE, StorePath, check_file
+from hvd.errors import InputError
 
 if TYPE_CHECKING:
     from cache.store import Store
@@ -35,13 +35,12 @@ def report(
     from stages.report import page, write_markdown
     from stages.results import load
 
-    if out.suffix not in (".html", ".md"):
-        raise UsageError("unknown kind of page", where=out, hint="valid: .html, .md")
+    check_file(out, "page", (".html", ".md"))
     document = load(results)
     if not document["cells"]:
         raise InputError("no results", where=results, hint="run: hvd table")
     maps = similarity_maps(Store(store), document["cells"])
-    if out.suffix == ".md":
+    if out.suffix.lower() == ".md":
         write_markdown(out, document["cells"], document, maps)
     else:
         out.write_text(page(document["cells"], document, maps), encoding="utf8")

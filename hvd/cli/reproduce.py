@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvd import log
-from hvd.cli.options import Common, Version, emit, find_source, stage_command
+from hvd.cli.options import Common, Version, check_folder, emit, find_source, stage_command
 
 if TYPE_CHECKING:
     from stages.runner import Outcome, Runner
@@ -16,7 +16,7 @@ Folder = Annotated[Path | None, typer.Option(help="Root of the real data set; de
 
 def register(app: typer.Typer) -> None:
     """Add `reproduce` to `app`."""
-    app.command()(stage_command(reproduce))
+    app.command()(stage_command(reproduce, trains=True))
 
 
 def reproduce(
@@ -31,6 +31,8 @@ def reproduce(
     from hvd.errors import UsageError
     from stages.reproduce import reproduce as plan
 
+    if out is not None:
+        check_folder(out)
     sources = find_source("nuscenes", nuscenes, version), find_source("semkitti", semkitti, None)
     if (sources[0].root is None) != (sources[1].root is None):
         missing = next(source.dataset for source in sources if source.root is None)

@@ -8,7 +8,7 @@ import typer
 
 from cache.errors import free_bytes
 from hvd import log
-from hvd.cli.options import Common, Root, Version, emit, find_source, stage_command
+from hvd.cli.options import Common, Root, Version, check_folder, emit, find_source, stage_command
 from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import InputError, UsageError
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from stages.specs import DetectEvalConfig, EvalConfig
 
 Split = Annotated[str | None, typer.Option(help="train, val or all.")]
-From = Annotated[
-    str | None, typer.Option("--from", help="Artifact key, weights file, or scratch; default: the newest.")
+FromStudent = Annotated[
+    str | None, typer.Option("--from", help="Student: artifact key or weights file; default: the newest.")
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the stage commands to `app`."""
     app.command()(stage_command(prep))
-    app.command()(stage_command(pretrain))
-    app.command()(stage_command(finetune))
+    app.command()(stage_command(pretrain, trains=True))
+    app.command()(stage_command(finetune, trains=True))
     app.command(name="eval")(stage_command(evaluate))
     app.command()(stage_command(export))
 
@@ -80,7 +80,9 @@ def finetune(
     labels: Annotated[str | None, typer.Option(help="Labelled share or count: 1%, 12-frames.")] = None,
     label_offset: Annotated[int | None, typer.Option(help="Shift of the labelled items.")] = None,
     linear_probe: Annotated[bool, typer.Option("--linear-probe", help="Train the head alone.")] = False,
-    from_: From = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Student: artifact key, weights file, or scratch; default: the newest.")
+    ] = None,
     split: Split = None,
     root: Root = None,
     version: Version = None,
@@ -107,7 +109,9 @@ def finetune(
 def evaluate(
     common: Common,
     dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
-    from_: From = None,
+    from_: Annotated[
+        str | None, typer.Option("--from", help="Fine-tuned model: artifact key; default: the newest.")
+    ] = None,
     split: Split = None,
     predictions: Annotated[bool, typer.Option("--predictions", help="Write files in the benchmark's layout.")] = False,
     root: Root = None,
@@ -132,7 +136,7 @@ def evaluate(
 def export(
     common: Common,
     what: Annotated[str, typer.Argument(help="student (weights) or features (HDF5)")] = "student",
-    from_: From = None,
+    from_: FromStudent = None,
     dataset: Annotated[str, typer.Option(help="For features: nuscenes, semkitti or kitti.")] = "nuscenes",
     split: Split = None,
     format_: Annotated[
@@ -147,6 +151,8 @@ def export(
 
     if what not in ("student", "features"):
         raise UsageError(f"cannot export {what!r}", hint="valid: student, features")
+    if out is not None:
+        check_folder(out)
     if what == "features" and format_ is not None:
         raise UsageError("--format is of weights; features are HDF5", hint="leave it out")
     source = find_source(dataset, root, version)

@@ -1,16 +1,18 @@
 """`hvd table`: the study of the paper's claim, with baselines, seeds and spread; hours, resumable."""
 
 import platform
+import shlex
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvd import log
-from hvd.cli.options import Common, emit, stage_command
+from hvd.cli.options import Common, check_folder, emit, stage_command
 from hvd.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def table(
     from stages.plans import Source
     from stages.study import COLUMN_GROUPS, Setup, cells
 
+    check_folder(out)
     sources = Source("nuscenes"), Source("semkitti"), Source("kitti")
     recipe = common.load(*sources)
     by_name = {source.dataset: source for source in sources}
@@ -50,32 +53,38 @@ def table(
     about = {"command": _command(common, *sources), "machine": _machine()}
 
     tries = list(tuning.trials(setup))
-    tried = _still_planned(results.load_trials(out), tries)
+    known_trials, known = results.load_trials(out), results.load(out)["cells"]
+    tried = results.of_plan(known_trials, tries)
     if common.dry_run:
-        rates = tuning.chosen(recipe, tried)
-        known = {item["plan"] for item in (*tried, *results.load(out)["cells"])}
-        planned: list[Cell | Trial] = [*tries, *cells(setup, rates)]
-        _show(common, runner, [item for item in planned if item.plan not in known])
+        planned: list[Cell | Trial] = [*tries, *cells(setup, tuning.chosen(recipe, tried))]
+        _show(common, runner, results.not_in([*tried, *known], planned))
         return
-    found = results.load(out)["cells"]
+    write_trials, write = partial(results.write_trials, out, about=about), partial(results.write, out, about=about)
+    set_aside(out / results.TRIALS_FILE, known_trials, tried, write_trials)
     for group in COLUMN_GROUPS:
         left = [item for item in tries if item.column in group]
-        _measure(runner, left, tried, results.record_trial, partial(results.write_trials, out, about=about), jobs)
+        _measure(runner, left, tried, results.record_trial, write_trials, jobs)
         wanted = list(cells(setup, tuning.chosen(recipe, tried)))
-        found = _still_planned(found, wanted)
+        found = results.of_plan(known, wanted)
+        set_aside(out / results.FILE, known, found, write)
         log.info(f"{len(found)} of {len(wanted)} values are in {out}")
-        mine = [cell for cell in wanted if cell.column in group]
-        _measure(runner, mine, found, results.record, partial(results.write, out, about=about), jobs)
+        _measure(runner, [cell for cell in wanted if cell.column in group], found, results.record, write, jobs)
+        known = found
     if common.json_:
         emit(found)
     else:
         typer.echo(results.markdown(found, about))
 
 
-def _still_planned(records: Sequence[dict[str, Any]], planned: "Sequence[Cell] | Sequence[Trial]") -> list[Any]:
-    """The records of what is planned today: what was measured otherwise is not mixed in."""
-    plans = {item.plan for item in planned}
-    return [record for record in records if record["plan"] in plans]
+def set_aside(path: Path, known: list[Any], kept: list[Any], write: Callable[[list[Any]], None]) -> None:
+    """Keep a file as it is, under another name, before records that another plan made are left out of it."""
+    if len(kept) == len(known):
+        return
+    number = next(n for n in count(1) if not path.with_stem(f"{path.stem}-{n}").exists())
+    aside = path.rename(path.with_stem(f"{path.stem}-{number}"))
+    log.warn(f"{len(known) - len(kept)} of {len(known)} values in {path} are of another plan; they are kept in {aside}")
+    if kept:
+        write(kept)
 
 
 def _measure(
@@ -87,12 +96,15 @@ def _measure(
     jobs: int,
 ) -> None:
     """Run what is planned, not yet `found`: each record is added there, and all are written, as soon as it is made."""
-    known = {item["plan"] for item in found}
-    left = {item.step: item for item in planned if item.plan not in known}
+    from stages.results import not_in
+
+    left: dict[Step, list[Any]] = {}
+    for item in not_in(found, planned):
+        left.setdefault(item.step, []).append(item)
 
     def add(step: "Step") -> None:
         if step in left:
-            found.append(record(left[step], runner.done[step]))
+            found.extend(record(item, runner.done[step]) for item in left[step])
             write(found)
 
     runner.run_all(tuple(left), jobs, add)
@@ -111,17 +123,19 @@ def _show(common: Common, runner: "Runner", left: "list[Cell | Trial]") -> None:
     trials = Counter(item.row for item in left if not isinstance(item, Cell))
     print_table(("row", "trials left", "values left"), [(row, trials[row], values[row]) for row in ROWS])
     missing = [status for status in plan if status.state != "hit"]
-    count = Counter(status.step.stage.name for status in missing)
+    runs = Counter(status.step.stage.name for status in missing)
     steps = Counter[str]()
     for status in missing:
         steps[status.step.stage.name] += status.cost.steps or 0
-    print_table(("stage", "to run", "training steps"), [(name, count[name], steps[name] or "") for name in count])
+    print_table(("stage", "to run", "training steps"), [(name, runs[name], steps[name] or "") for name in runs])
     say_size(common, plan)
 
 
 def _command(common: Common, *sources: "Source") -> str:
-    settings = "".join(f" --set {assignment}" for assignment in common.set_ or ())
-    return f"hvd table --recipe {common.recipe_name(*sources)}{settings}"
+    given = ["--config", str(common.config)] if common.config else []
+    for assignment in common.set_ or ():
+        given += ["--set", assignment]
+    return shlex.join(["hvd", "table", "--recipe", common.recipe_name(*sources), *given])
 
 
 def _machine() -> str:

@@ -1,17 +1,21 @@
 """The study's plan and its file: which cells there are, and that what is measured is never measured again or mixed."""
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import pytest
 
 from cache.store import Store
-from hvd.errors import InputError
+from hvd.cli.table import set_aside
+from hvd.errors import CorruptError, InputError
 from stages import results, tuning
 from stages.plans import Source
 from stages.recipes import load
 from stages.report import page, write_markdown
+from stages.runner import Outcome
 from stages.study import HVDISTILL, IPV, RANDOM, ROWS, Setup, cells
-from tests.cli.small_store import run
+from tests.cli.small_store import publish, run
 
 SOURCES = {name: Source(name) for name in ("nuscenes", "semkitti", "kitti")}
 ABOUT = {"command": "hvd table", "machine": "test"}
@@ -116,6 +120,40 @@ def test_results_are_read_back_and_shown(tmp_path):
     assert "| IPV | +25.0 ± 0.0 (2) |" in text
 
 
+def test_records_of_another_plan_are_set_aside_whole(tmp_path, capsys):
+    """Also where two rows share a plan: each has its own record."""
+    wanted = [cell for cell in cells(setup(), {}) if cell.column == "nuScenes-like 1%" and cell.row in (RANDOM, IPV)]
+    twins = [replace(cell, plan="one", step=wanted[0].step) for cell in wanted[:2]]
+    found = [{**value(cell.row, cell.column, cell.seed, 20.0), "plan": cell.plan} for cell in (twins[0], wanted[3])]
+    found.append({**found[0], "plan": "older"})
+    results.write(tmp_path, found, ABOUT)
+    before = (tmp_path / results.FILE).read_text()
+    known = results.load(tmp_path)["cells"]
+    kept = results.of_plan(known, [*twins, *wanted])
+    assert sorted(cell["plan"] for cell in kept) == sorted(["one", wanted[3].plan])
+    assert results.not_in(kept, [*twins, *wanted]) == [twins[1], *(cell for cell in wanted if cell != wanted[3])]
+    for _ in range(2):  # the second time there is nothing to set aside
+        known = results.load(tmp_path)["cells"]
+        kept = results.of_plan(known, [*twins, *wanted])
+        set_aside(tmp_path / results.FILE, known, kept, partial(results.write, tmp_path, about=ABOUT))
+    assert (tmp_path / "table-1.json").read_text() == before and not (tmp_path / "table-2.json").exists()
+    assert results.load(tmp_path)["cells"] == kept
+    assert "1 of 3 values" in capsys.readouterr().err
+
+
+def test_a_value_is_taken_from_an_intact_artifact_alone(tmp_path):
+    def write(folder):
+        (folder / "metrics.json").write_text(json.dumps({"miou": 21.0, "protocol": "line"}))
+
+    item = publish(Store(tmp_path), "eval", write=write)
+    cell = next(cells(setup(), {}))
+    assert results.record(cell, Outcome(item, "hit", 0.0))["value"] == 21.0
+    path = item.path / "metrics.json"
+    path.write_text(path.read_text().replace("21", "81"))
+    with pytest.raises(CorruptError, match="damaged eval artifact"):
+        results.record(cell, Outcome(item, "hit", 0.0))
+
+
 def test_a_file_of_another_kind_is_refused(tmp_path):
     assert results.load(tmp_path)["cells"] == []
     for text in (
@@ -123,7 +161,8 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         "[]",
         json.dumps({"schema": 99, "cells": []}),
         json.dumps({"schema": 1}),
-        '{"schema": 1, "cells": [{"row": 1}]}',
+        '{"schema": 1, "cells": []}',
+        '{"schema": 1, "command": "", "machine": "", "cells": [{"row": 1}]}',
     ):
         (tmp_path / results.FILE).write_text(text)
         with pytest.raises(InputError, match="cannot read the results"):
@@ -189,6 +228,6 @@ def test_trials_are_read_back_and_the_best_is_shown(tmp_path):
     results.write_trials(tmp_path, tried, ABOUT)
     assert results.load_trials(tmp_path) == tried[::-1]
     assert "| IPV | 1: 30.0, **2: 31.3** |" in (tmp_path / "tuning.md").read_text()
-    (tmp_path / results.TRIALS_FILE).write_text('{"schema": 1, "trials": [{"row": 1}]}')
+    (tmp_path / results.TRIALS_FILE).write_text('{"schema": 1, "command": "", "machine": "", "trials": [{"row": 1}]}')
     with pytest.raises(InputError, match="cannot read the results"):
         results.load_trials(tmp_path)
