@@ -47,12 +47,6 @@ class CorruptError(HvdError):
     exit_code = 4
 
 
-class LockBusyError(HvdError):
-    """Another process holds what this one needs."""
-
-    exit_code = 5
-
-
 class ResourceError(HvdError):
     """Out of disk, memory or device."""
 

@@ -31,6 +31,11 @@ def configure(*, quiet: bool = False) -> None:
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # a deprecation inside torchvision's own code
 
 
+def is_quiet() -> bool:
+    """Whether only warnings and errors are printed."""
+    return _state["quiet"]
+
+
 def info(message: str) -> None:
     """Print one line for people."""
     _recent.append(message)

@@ -78,8 +78,13 @@ def noted(job: Callable[..., None], *args: object) -> None:
 
 
 @contextmanager
-def worker_pool(workers: int, label: str) -> Iterator[Pool]:
+def worker_pool(workers: int, label: str, option: str = "--workers") -> Iterator[Pool]:
     """A pool of fresh processes; on an error or a signal its running tasks are asked to stop, not waited for.
+
+    Args:
+        workers: how many.
+        label: what they make, for messages.
+        option: of the command line, that says how many.
 
     Raises:
         ResourceError: a worker died.
@@ -92,7 +97,7 @@ def worker_pool(workers: int, label: str) -> Iterator[Pool]:
             for child in multiprocessing.active_children():
                 child.terminate()
             if isinstance(error, BrokenProcessPool):
-                hint = "what is finished is kept: run again, with fewer workers"
+                hint = f"what is finished is kept: run again, with fewer {option}"
                 raise ResourceError(f"a worker of {label} died", where=" or ".join(pool.busy()) or None,
                                     why="killed, or out of memory", hint=hint) from error  # fmt: skip
             raise

@@ -11,7 +11,8 @@ def by_key(store: Store, stage: str, prefix: str, student: StudentKind | None = 
     """The artifact of `stage` whose key begins with `prefix`.
 
     Raises:
-        InputError: no or several such keys, or of another kind of student.
+        NotFound, Ambiguous: no, or several such keys.
+        InputError: of another kind of student.
         UsageError: an artifact of another stage.
     """
     found = store.resolve(prefix)

@@ -1,5 +1,6 @@
 """What a stage depends on: steps made by other stages, data sets, weight files and artifacts already in the store."""
 
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,12 +63,12 @@ def most_awaited_first(steps: list[Step]) -> list[Step]:
     return sorted(steps, key=lambda step: -waiting[step])
 
 
-def in_order(targets: tuple[Step, ...]) -> list[Step]:
-    """All steps that `targets` need, each once, parents first."""
+def in_order(targets: tuple[Step, ...], known: Container[Step] = ()) -> list[Step]:
+    """All steps that `targets` need, each once, parents first; none that is `known`, nor what that one needs."""
     ordered: dict[Step, None] = {}
 
     def visit(step: Step) -> None:
-        if step in ordered:
+        if step in ordered or step in known:
             return
         for parent in step.parents:
             visit(parent)

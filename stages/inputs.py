@@ -16,6 +16,7 @@ from stages.graph import Data, File, Node, Step, Stored
 
 SCHEMA = 1
 WORLD_ORIGIN = "built-in world"
+_AND = " + "  # between the places that one data set came from
 FileStates = dict[Path, tuple[int, int]]  # size and modification time of each file of an input
 
 
@@ -49,14 +50,15 @@ class Inputs:
         }
 
     def origins(self, step: Step) -> dict[str, str]:
-        """Where the data behind `step` came from, by data set: a root, or the built-in world."""
-        out: dict[str, str] = {}
+        """Where the data behind `step` came from, by data set: a root, the built-in world, or several if mixed."""
+        found: dict[str, set[str]] = {}
         for _, node in step.inputs:
             if isinstance(node, Data):
-                out[node.dataset] = str(node.root) if node.root else WORLD_ORIGIN
+                found.setdefault(node.dataset, set()).add(str(node.root) if node.root else WORLD_ORIGIN)
             elif isinstance(node, Step | Stored) and (artifact := self.resolve(node).artifact):
-                out |= artifact.details["data"]
-        return out
+                for dataset, places in artifact.details["data"].items():
+                    found.setdefault(dataset, set()).update(places.split(_AND))
+        return {dataset: _AND.join(sorted(places)) for dataset, places in found.items()}
 
     def require_unchanged(self, step: Step, key_inputs: dict[str, Any], work: Work) -> None:
         """Raises InputError, and drops the work, if data or files are no longer what entered the key."""

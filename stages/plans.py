@@ -69,7 +69,7 @@ class Source:
         """The nuScenes version folder; None for data sets that have none."""
         if self.dataset != "nuscenes":
             return None
-        return self.version or (DEFAULT_VERSION if self.root else WORLD_VERSION)
+        return (self.version or DEFAULT_VERSION) if self.root else WORLD_VERSION
 
     def __str__(self) -> str:
         return f"{self.dataset} at {self.root}" if self.root else f"{self.dataset} from the built-in world"

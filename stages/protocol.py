@@ -20,11 +20,18 @@ def pretraining(config: PretrainConfig, frames: Frames, num_frames: int) -> dict
     return {
         "data": data_name(frames),
         "frames": num_frames,
+        **_split(config),
         **_network(config),
         "views": "+".join(_view_names(config)),
         "teacher": teacher_name(config),
         **_schedule(config),
     }
+
+
+def _split(config: PretrainConfig | FinetuneConfig | DetectFinetuneConfig) -> dict[str, str]:
+    """What was trained on; the training part goes without saying, so that what it made before keeps its bytes."""
+    named = f"{config.splits} {config.split}"
+    return {} if named == "paper train" else {"split": named}
 
 
 def _network(config: PretrainConfig) -> dict[str, Any]:
@@ -83,6 +90,7 @@ def _labelled(
         "unit": unit,
         "offset": config.label_offset,
         "frames": num_frames,
+        **_split(config),
     }
 
 
@@ -130,7 +138,7 @@ def evaluation(config: EvalConfig, inputs: Mapping[str, Path], frames: Frames, n
     probe = "linear probe on" if model["linear_probe"] else "fine-tuned on"
     parts = [
         f"{data_name(frames)}, {config.splits} {config.split} ({num_frames} frames)",
-        f"{probe} {_labels(model)} (offset {model['offset']}, {model['frames']} frames)",
+        f"{probe} {_labels(model)} (offset {model['offset']}, {_frames(model)})",
         f"voxels {model['voxel_size_m']:g} m",
         f"{model['length']}, batch {model['batch']}, seed {model['seed']}, {model['threads']} threads",
         _student(model),
@@ -145,12 +153,17 @@ def detection_line(config: DetectEvalConfig, inputs: Mapping[str, Path], frames:
     voxels = " x ".join(f"{edge:g}" for edge in model["voxel_size_m"])
     parts = [
         f"{data_name(frames)}, {config.splits} {config.split} ({num_frames} frames)",
-        f"detector trained on {_labels(model)} (offset {model['offset']}, {model['frames']} frames)",
+        f"detector trained on {_labels(model)} (offset {model['offset']}, {_frames(model)})",
         f"voxels {voxels} m",
         f"{model['length']}, batch {model['batch']}, seed {model['seed']}, {model['threads']} threads",
         _student(model),
     ]
     return "; ".join(parts)
+
+
+def _frames(trained: Mapping[str, Any]) -> str:
+    split = f" of {trained['split']}" if "split" in trained else ""
+    return f"{trained['frames']} frames{split}"
 
 
 def _labels(model: Mapping[str, Any]) -> str:
@@ -171,6 +184,6 @@ def student_line(student: Mapping[str, Any]) -> str:
     voxels = f" (voxels {' x '.join(f'{edge:g}' for edge in edges)} m)" if edges else ""
     return (
         f"student {student.get('network', UNetConfig.title)}{voxels} {student['views']} on {student['data']}"
-        f" ({student['frames']} frames, {student['length']}, batch {student['batch']}, seed {student['seed']}),"
+        f" ({_frames(student)}, {student['length']}, batch {student['batch']}, seed {student['seed']}),"
         f" teacher {student['teacher']}"
     )

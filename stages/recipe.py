@@ -1,11 +1,12 @@
 """What a recipe is: the complete configurations of all stages, and what is derived from them."""
 
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from hvd.config import Config
 from hvd.datasets.splits import LabelBudget
+from hvd.errors import UsageError
 from hvd.models.config import BevHeadConfig
 from hvd.models.detector_config import DecodeConfig, VoxelNetConfig
 from hvd.world.config import WorldConfig
@@ -67,7 +68,7 @@ class LabelFractions(Config):
 
 
 class TableRecipe(Config):
-    """What `hvd reproduce` compares: fine-tuning seeds, labelled part, label offset = seed or always 0."""
+    """What `hvd reproduce` compares: fine-tuning seeds, on one student and the same labels."""
 
     seeds: tuple[int, ...] = (0, 1, 2)
     pretrain_seed: int = 0
@@ -77,10 +78,11 @@ class TableRecipe(Config):
 class StudyRecipe(Config):
     """What `hvd table` compares, over pre-training seeds."""
 
-    seeds: int = 5
-    few_seeds: int = 3  # in the columns with more labels
-    equal_time: float = 1.5  # pre-training with both views takes 1.43 times as long as with one in `make reproduce`
-    rates: tuple[float, ...] = (1.0, 2.0)  # tried on held-out training scenes, times the fine-tuning's own
+    seeds: Count = 5
+    few_seeds: Count = 3  # in the columns with more labels
+    equal_time: Positive = 1.5  # pre-training with both views takes 1.43 times as long as with one in `make reproduce`
+    # Tried on held-out training scenes, times the fine-tuning's own.
+    rates: Annotated[tuple[Positive, ...], Field(min_length=1)] = (1.0, 2.0)
 
 
 class WideImages(Config):
@@ -171,9 +173,14 @@ def at_rate(config: FinetuneConfig | DetectFinetuneConfig, rate: float) -> Finet
 
 
 def full_labels(recipe: Recipe) -> FinetuneConfig:
-    """Training from scratch on all nuScenes labels, twelve times as long: what a student can learn at all."""
+    """Training from scratch on all nuScenes labels, twelve times as long: what a student can learn at all.
+
+    Raises:
+        UsageError: the recipe counts epochs.
+    """
     base = recipe.finetune.nuscenes
-    assert base.steps is not None, "the audit is made for recipes that count steps"
+    if base.steps is None:
+        raise UsageError("the audit counts fine-tuning in steps", hint="choose --recipe mini")
     return base.with_(labels="100%", steps=12 * base.steps)
 
 

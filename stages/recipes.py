@@ -272,11 +272,26 @@ def load(
     if student == "voxelnet":
         base = with_voxelnet(base, *VOXELNETS[name])
     over = _by_stage(merge(read_toml(file) if file else {}, parse_set(assignments)))
-    recipe = _laid(base, over)
+    recipe = _laid(_without_own_lengths(base, over), over)
     if labels is None:
         return recipe
     tuned = recipe.finetune.with_(**{dataset: for_labels(recipe, dataset, labels)})
     return _laid(recipe.with_(finetune=tuned), over)
+
+
+def _without_own_lengths(base: Recipe, over: Tree) -> Recipe:
+    """`base` without the numbers of steps that some shares and tables have of their own, where `over` gives one.
+
+    What `finetune.<data set>.steps` says is meant for all of them; `over` may still give each its own.
+    """
+    finetune = over.get("finetune")
+    given = finetune if isinstance(finetune, dict) else {}
+    for dataset, values in given.items():
+        if isinstance(values, dict) and values.keys() & {"steps", "epochs"} and dataset in LabelFractions.model_fields:
+            base = base.with_(by_labels=base.by_labels.with_(**{dataset: ()}))
+            if dataset == "semkitti":
+                base = base.with_(table=base.table.with_(semkitti_steps=None))
+    return base
 
 
 def _laid(base: Recipe, over: Tree) -> Recipe:

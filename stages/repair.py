@@ -15,7 +15,7 @@ from stages import specs
 from stages.graph import Data, File, Node, Step, Stored
 from stages.runner import Runner, Runtime
 
-_DATA = ("data", "label_files")  # the inputs that are data sets
+DATA_INPUTS = ("data", "label_files")  # the inputs that are data sets
 CONFIGS: dict[str, type[Config]] = {
     "world": WorldConfig,
     "frames": specs.FramesConfig,
@@ -79,11 +79,11 @@ def _beyond(item: Artifact, why: str) -> InputError:
 
 def _stored(parent: dict[str, str], config: Any, stage: specs.Stage) -> Node:
     found = Stored(parent["stage"], parent["key"])
-    return _data(parent["name"], config, stage, world=found) if parent["name"] in _DATA else found
+    return _data(parent["name"], config, stage, world=found) if parent["name"] in DATA_INPUTS else found
 
 
 def _source(name: str, path: Path, config: Any, stage: specs.Stage) -> Node:
-    return _data(name, config, stage, root=path) if name in _DATA else File(path)
+    return _data(name, config, stage, root=path) if name in DATA_INPUTS else File(path)
 
 
 def _data(name: str, config: Any, stage: specs.Stage, root: Path | None = None, world: Stored | None = None) -> Data:

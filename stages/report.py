@@ -65,7 +65,7 @@ def figures(cells: Cells, values: Values, maps: Sequence["Similarity"]) -> "list
     """Titles and figures, those that the values suffice for."""
     made = [("All rows, every seed a dot", bars(values))]
     for data in _SHARES:
-        if sum(_column(data, share) in found for found in values.values() for share in _SHARES[data]) > 1:
+        if sum(any(_column(data, share) in found for found in values.values()) for share in _SHARES[data]) > 1:
             made.append((f"By labelled share, {data}", curves(values, data)))
     probe = COLUMNS[0].name
     made.append((f"IoU by class, {probe}", _grouped(cells, probe, "per_class")))

@@ -160,7 +160,8 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
         *_table("mIoU or mAP", columns, {row: {c: _show(values[row].get(c)) for c in columns} for row in values}),
     ]
     for reference in (RANDOM, IPV):
-        lines += ["", f"Difference to {reference}, paired by seed: mean and 95 % t-interval (number of seeds).", ""]
+        lines += ["", f"Difference to {reference}, paired by seed: mean and 95 % t-interval (number of seeds); in bold"]
+        lines += ["where the interval lies above zero.", ""]
         rows = [row for row in values if row != reference]
         lines += _table(f"minus {reference}", columns, {row: _differences(values, row, reference) for row in rows})
     return "\n".join(lines) + "\n"
@@ -208,5 +209,7 @@ def _differences(values: Values, row: str, reference: str) -> dict[str, str]:
 
 
 def _signed(between: Interval) -> str:
-    width = "" if between.num < 2 else f" ± {between.half_width:.1f}"
-    return f"{between.mean:+.1f}{width} ({between.num})"
+    if between.num < 2:
+        return f"{between.mean:+.1f} (1)"
+    text = f"{between.mean:+.1f} ± {between.half_width:.1f} ({between.num})"
+    return f"**{text}**" if between.above_zero else text

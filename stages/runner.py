@@ -21,7 +21,7 @@ from cache.lock import Owner
 from cache.store import Store
 from cache.work import Work
 from hvd import log
-from hvd.errors import ResourceError
+from hvd.errors import InputError, ResourceError
 from hvd.pool import worker_pool
 from stages.graph import Data, Step, Stored, in_order, most_awaited_first
 from stages.inputs import Inputs
@@ -111,11 +111,16 @@ class Runner:
         Raises:
             HvdError, StoreError: the first step that fails; what was finished stays in the store.
         """
-        steps = in_order((target,))
+        steps = in_order((target,), self.done)
         with self._keeping(steps):
             for step in steps:
                 self._run_one(step)
         return self.done[target]
+
+    def take(self, parents: Mapping[Step, str]) -> None:
+        """Count the steps with these keys, which are in the store, as done: they are not looked at again."""
+        for step, key in parents.items():
+            self.done[step] = Outcome(self.inputs.find(Stored(step.stage.name, key)), "hit", 0.0)
 
     def repair(self, step: Step, damaged: Artifact) -> Outcome:
         """Compute `step` anew in the place of its `damaged` artifact, which stays until the new one is complete.
@@ -238,20 +243,23 @@ class Runner:
     def _run_pool(self, missing: list[Step], jobs: int, tell: Callable[[Step], None]) -> None:
         left = dict.fromkeys(missing)
         alone = replace(self.runtime, workers=0)  # the jobs fill the machine: none brings workers of its own
-        pending: dict[Future[tuple[str, float, float]], Step] = {}
+        pending: dict[Future[tuple[str, float, float]], tuple[Step, str]] = {}
         finished = 0
-        with worker_pool(jobs, "reproduce") as pool:
+        with worker_pool(jobs, "the stages", "--jobs") as pool:
             while left or pending:
                 ready = [s for s in left if all(p in self.done for p in s.parents)]
                 for step in ready[: jobs - len(pending)]:
                     del left[step]
-                    pending[pool.submit(_run_in_child, self.store.root, alone, step)] = step
+                    key = key_of(self.inputs.of_key(step))
+                    parents = {parent: self.done[parent].artifact.key for parent in step.parents}
+                    job = pool.submit(_run_in_child, self.store.root, alone, log.is_quiet(), parents, step, key)
+                    pending[job] = step, key
                 for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                    step = pending.pop(future)
-                    key, seconds, store_seconds = future.result()
+                    step, key = pending.pop(future)
+                    state, seconds, store_seconds = future.result()
                     artifact = self.store.find(step.stage.name, key)
                     assert artifact is not None, f"{step.stage.name} {key} was published and is gone"
-                    self._finish(step, Outcome(artifact, "run", seconds, store_seconds))
+                    self._finish(step, Outcome(artifact, state, seconds, store_seconds))
                     finished += 1
                     log.info(f"[{finished}/{len(missing)}] {step.stage.name} {key[:8]} done in {seconds:.0f} s")
                     tell(step)
@@ -324,8 +332,19 @@ def memory_errors(stage: str) -> Iterator[None]:
         raise ResourceError(f"{stage} ran out of memory", why=why, hint=f"{hint}; checkpoints are kept") from error
 
 
-def _run_in_child(root: Path, runtime: Runtime, step: Step) -> tuple[str, float, float]:
-    """In a worker process: the parents are in the store, so this computes `step` alone."""
+def _run_in_child(
+    root: Path, runtime: Runtime, quiet: bool, parents: Mapping[Step, str], step: Step, key: str
+) -> tuple[str, float, float]:
+    """In a worker process: compute `step` alone, from the artifacts of its `parents`.
+
+    Raises:
+        InputError: the data is no longer what it was when `key` was found.
+    """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads must not spin beside the other job
-    outcome = Runner(store=Store(root), runtime=runtime).run(step)
-    return outcome.artifact.key, outcome.seconds, outcome.store_seconds
+    log.configure(quiet=quiet)
+    runner = Runner(store=Store(root), runtime=runtime)
+    runner.take(parents)
+    if key_of(runner.inputs.of_key(step)) != key:
+        raise InputError(f"the data changed before {step.stage.name} read it", hint="run again")
+    outcome = runner.run(step)
+    return outcome.state, outcome.seconds, outcome.store_seconds

@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from cache.key import digest_of_file, key_of
+from hvd.errors import UsageError
 from stages import plans
 from stages.graph import Data, File, Node, Step, Stored
 from stages.plans import Source
@@ -74,7 +75,8 @@ def _ppkt(recipe: Recipe) -> PretrainConfig:
 
 def _longer(recipe: Recipe) -> PretrainConfig:
     """IPV for about as long as both views take."""
-    assert recipe.pretrain.steps is not None
+    if recipe.pretrain.steps is None:
+        raise UsageError("the study counts pre-training in steps", hint="set pretrain.steps, not epochs")
     return recipe.pretrain.with_(views=("ipv",), steps=round(recipe.study.equal_time * recipe.pretrain.steps))
 
 

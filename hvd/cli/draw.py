@@ -115,13 +115,19 @@ def camera_panels(store: "Store", item: "Artifact", frames: "Frames", shown: "Fr
 
 
 def find_images(store: "Store", item: "Artifact") -> "Artifact":
-    """The newest images of the very data that the frames `item` were made from.
+    """The newest images of the very data that the frames `item` were made from, bad ones left out or not as there.
 
     Raises:
         InputError: there are none.
     """
     data = item.key_inputs["inputs"]["data"]
-    found = store.newest("images", lambda images: bool(images.key_inputs["inputs"]["data"] == data))
+    count = item.details["metrics"]["frames"]  # of two runs, one of which left out bad frames
+
+    def fits(images: "Artifact") -> bool:
+        same: bool = images.key_inputs["inputs"]["data"] == data and images.details["metrics"]["frames"] == count
+        return same
+
+    found = store.newest("images", fits)
     if found is None:
         raise InputError(f"no images of the data behind frames {item.key[:8]}", where=store.root, hint="run: hvd prep")
     return found

@@ -253,6 +253,8 @@ def trace(store: "Store", item: "Artifact") -> Iterator[Ancestor]:
 
 
 def _ancestors(store: "Store", item: "Artifact", depth: int, seen: set[str]) -> Iterator[Ancestor]:
+    from stages.repair import DATA_INPUTS
+
     labels = cells(item)
     for parent in item.parents:
         name, stage, key, digest = parent["name"], parent["stage"], parent["key"], parent["digest"]
@@ -267,7 +269,7 @@ def _ancestors(store: "Store", item: "Artifact", depth: int, seen: set[str]) -> 
             yield from _ancestors(store, found, depth + 1, seen)
     for name, path in item.details.get("sources", {}).items():
         digest = item.key_inputs["inputs"][name]
-        yield Ancestor(depth, name, "", path, f"{'fingerprint' if name == 'data' else 'sha256'} {digest}", digest)
+        yield Ancestor(depth, name, "", path, f"{'fingerprint' if name in DATA_INPUTS else 'sha256'} {digest}", digest)
 
 
 def explain(key: KeyPrefix, store: StorePath = DEFAULT_STORE, json_: Json = False) -> None:

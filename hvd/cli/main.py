@@ -1,6 +1,7 @@
 """The `hvd` command: assembles the commands and turns every error into one line and an exit code."""
 
 import os
+import resource
 import signal
 import sys
 import tempfile
@@ -25,6 +26,7 @@ app = typer.Typer(
 for module in (run, reproduce, table, report, world, draw, inspect, doctor):
     module.register(app)
 _state = {"debug": False, "stopping": False}
+_OPEN_FILES = 65536
 
 
 @app.callback()
@@ -44,6 +46,7 @@ def main() -> None:
     if sys.stdout is None:  # closed by the caller
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115  as long as the process
     log.configure()
+    _allow_open_files()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and shells without job control ask for
             signal.signal(number, _stop)
@@ -65,6 +68,14 @@ def main() -> None:
         code = _report(error)
     _end_stdout()
     sys.exit(code or 0)
+
+
+def _allow_open_files() -> None:
+    """As many as the system lets us: gc is kept from each artifact in use by an open lock, and a study has hundreds."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _stop(signum: int, frame: object) -> None:

@@ -114,7 +114,7 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     """Where `dataset` lies: `--root`, else HVD_<DATASET>, else `[data]` in hvd.toml, else the built-in world.
 
     Raises:
-        UsageError: an unknown data set, or an hvd.toml with an unknown key or a wrong value.
+        UsageError: an unknown data set, a version of no data, or an hvd.toml with an unknown key or a wrong value.
         InputError: a root that does not hold it.
     """
     from hvd.config import parse, read_toml
@@ -127,6 +127,8 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     settings = Path(SETTINGS_FILE)
     configured = parse(Settings, read_toml(settings)).data if settings.is_file() else DataSettings()
     place = root or os.environ.get(f"HVD_{dataset.upper()}") or getattr(configured, dataset)
+    if version is not None and not place:
+        raise UsageError(f"--version {version} is of real data", hint="pass --root too")
     version = version or configured.version
     source = Source(dataset, Path(place).expanduser() if place else None, version)  # type: ignore[arg-type]
     if source.root is not None:

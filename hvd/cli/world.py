@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvd import log
-from hvd.cli.options import Common, emit, stage_command
+from hvd.cli.options import Common, check_folder, emit, stage_command
 
 if TYPE_CHECKING:
     from stages.recipe import Recipe
@@ -26,9 +26,14 @@ def world(
     """Make the built-in world: procedural streets in the formats of nuScenes, SemanticKITTI and KITTI's objects."""
     from stages import plans
     from stages.plans import Source
+    from stages.recipe import full_labels
 
     sources = Source("nuscenes"), Source("semkitti"), Source("kitti")
+    if out is not None:
+        check_folder(out)
     recipe = common.load(*sources)
+    if audit:
+        full_labels(recipe)  # before anything is made
     runner = common.runner()
     steps = {source.dataset: plans.world(recipe, source) for source in sources}
     if common.dry_run:

@@ -115,6 +115,13 @@ def test_planning_and_help_load_no_torch(workplace, hvd):
         (("export",), 3, "run: hvd pretrain"),
         (("pretrain", "--recipe", "paper"), 3, "untrained=true"),
         (("eval", "nuscenes", "--nonsense"), 2, "--nonsense"),
+        (("eval", "nuscenes", "--seed", "1"), 2, "--seed"),
+        (("prep", "nuscenes", "--version", "v1.0-mini"), 2, "pass --root too"),
+        (("table", "--out", "/dev/null"), 2, "not a folder: /dev/null"),
+        (("table", "--set", "pretrain.epochs=3"), 2, "set pretrain.steps"),
+        (("export", "--out", "/dev/null/here"), 2, "not a folder: /dev/null"),
+        (("report", "-o", "no/such/page.html"), 2, "no such folder"),
+        (("world", "--audit", "--recipe", "paper"), 2, "choose --recipe mini"),
     ],
 )
 def test_bad_input_gets_one_line_and_the_right_code(hvd, tmp_path, arguments, code, message):

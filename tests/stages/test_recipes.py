@@ -5,7 +5,10 @@ import pytest
 from hvd.errors import UsageError
 from hvd.models.config import UNetConfig
 from hvd.models.detector_config import KITTI_VOXELNET, SMALL_VOXELNET
+from stages.graph import in_order
+from stages.plans import Source
 from stages.recipes import RECIPES, load
+from stages.reproduce import reproduce
 
 
 @pytest.mark.parametrize("student", ["unet", "voxelnet"])
@@ -44,6 +47,10 @@ def test_another_optimiser_replaces_the_whole_table():
         ("pretrain.batch", "write --set stage.key=value"),
         ("pretrain.image_augmentation={}", "exclude each other"),
         ("features.height=64", "same teacher, height and width"),
+        ("finetune.nuscenes.cached_features=true", "trains the head alone: set linear_probe"),
+        ("probe.nuscenes.point_augmentation.rotation_deg=180", "features are cached unaugmented"),
+        ("study.rates=[]", "bad value for study.rates"),
+        ("study.seeds=0", "bad value for study.seeds"),
     ],
 )
 def test_a_wrong_option_is_named(assignment, message):
@@ -133,6 +140,20 @@ def test_what_is_laid_on_top_holds_for_every_share():
     own = ['by_labels.nuscenes=[{"labels": "7%", "steps": 11, "rate": 0.5}]']
     tuned, usual = load("mini", None, own, labels="7%").finetune.nuscenes, load("mini").finetune.nuscenes
     assert (tuned.steps, tuned.optimizer.lr, tuned.head_lr) == (11, usual.optimizer.lr / 2, usual.head_lr / 2)
+
+
+def test_steps_laid_on_top_hold_in_tables_too():
+    """Where a recipe has fewer or more of its own."""
+    plain, longer = load("mini"), load("mini", None, ["finetune.semkitti.steps=7"])
+    assert plain.table.semkitti_steps and plain.by_labels.semkitti and plain.by_labels.nuscenes
+    assert (longer.table.semkitti_steps, longer.by_labels.semkitti) == (None, ())
+    assert longer.by_labels.nuscenes == plain.by_labels.nuscenes
+    both = load("mini", None, ["finetune.semkitti.steps=7", "table.semkitti_steps=5"])
+    assert both.table.semkitti_steps == 5
+    (nuscenes, semkitti) = (Source("nuscenes"), Source("semkitti"))
+    steps = {step.config.steps for step in in_order((reproduce(longer, nuscenes, semkitti),))
+             if step.stage.name == "finetune" and step.config.dataset == "semkitti"}  # fmt: skip
+    assert steps == {7}
 
 
 def test_a_bad_share_is_refused():

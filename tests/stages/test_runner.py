@@ -5,20 +5,24 @@ from pathlib import Path
 import pytest
 import torch
 
+from cache.key import key_of
 from cache.store import Store
+from hvd import log
 from hvd.errors import InputError, ResourceError
 from stages.graph import Data, File, Step, Stored, most_awaited_first
-from stages.runner import Runner, Runtime
+from stages.inputs import WORLD_ORIGIN
+from stages.runner import Runner, Runtime, _run_in_child
+from tests.cli.small_store import publish
 from tests.datasets.tiny import VERSION, write_nuscenes
 from tests.stages.fake_stage import FAKE, FakeConfig
 
 
 @pytest.fixture(autouse=True)
 def runs(tmp_path, monkeypatch):
-    log = tmp_path / "runs.txt"
-    log.touch()
-    monkeypatch.setenv("FAKE_LOG", str(log))
-    return lambda: log.read_text().split()
+    record = tmp_path / "runs.txt"
+    record.touch()
+    monkeypatch.setenv("FAKE_LOG", str(record))
+    return lambda: record.read_text().split()
 
 
 @pytest.fixture
@@ -94,6 +98,36 @@ def test_an_error_in_a_process_arrives_as_itself(tmp_path, runs):
     runner = Runner(Store(tmp_path / "store"), Runtime(device="cpu"))
     with pytest.raises(InputError, match="asked to fail"):
         runner.run_all((fake("top", fake("a", fail=True)),), jobs=2)
+
+
+def test_a_process_works_from_the_parents_it_is_given_and_from_unchanged_data(tmp_path, runs, capsys):
+    source, store = tmp_path / "x.bin", Store(tmp_path / "store")
+    source.write_bytes(b"before")
+    parent, step = fake("parent"), fake("a", fake("parent"), File(source))
+    runner = Runner(store, Runtime(device="cpu"))
+    made = runner.run(parent).artifact.key
+    key = key_of(runner.inputs.of_key(step))
+    capsys.readouterr()
+    job = (store.root, runner.runtime, True, {parent: made}, step, key)
+    source.write_bytes(b"after!")
+    with pytest.raises(InputError, match="the data changed before fake read it"):
+        _run_in_child(*job)
+    assert len(store.artifacts()) == 1
+    source.write_bytes(b"before")
+    assert [_run_in_child(*job)[0] for _ in range(2)] == ["run", "hit"]
+    assert capsys.readouterr().err == "", "a quiet parent has quiet children"
+    log.configure(quiet=False)
+
+
+def test_data_of_two_origins_is_called_so(tmp_path, runner):
+    """A real root is not lost behind the built-in world, whichever comes last."""
+    store = Store(tmp_path / "store")
+    places = [{"nuscenes": WORLD_ORIGIN}, {"nuscenes": "/data/nu"}, {"nuscenes": f"{WORLD_ORIGIN} + /data/nu"}]
+    for index, data in enumerate(places):
+        made = publish(store, "fake", {"text": str(index)}, data=data)
+        places[index] = Stored(made.stage, made.key)
+    for order in (places[:2], places[1::-1], places[::2], places):
+        assert runner().inputs.origins(fake("a", *order)) == {"nuscenes": "/data/nu + built-in world"}
 
 
 def test_a_file_enters_by_its_bytes_not_its_name(runner, runs, tmp_path):

@@ -117,7 +117,7 @@ def test_results_are_read_back_and_shown(tmp_path):
     assert [(cell["row"], cell["seed"]) for cell in again] == [(RANDOM, 0), (RANDOM, 1), (IPV, 0), (IPV, 1)]
     text = (tmp_path / "table.md").read_text()
     assert "| IPV | 30.5 (30.0, 31.0) |" in text
-    assert "| IPV | +25.0 ± 0.0 (2) |" in text
+    assert "| IPV | **+25.0 ± 0.0 (2)** |" in text
 
 
 def test_records_of_another_plan_are_set_aside_whole(tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Pre-training and fine-tuning: resumable to the bit, independent of workers, and touching only what they should."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -118,6 +119,15 @@ def test_a_voxelnet_is_a_student_like_any(runner):
     assert isinstance(record, dict) and record["voxel_size_m"] == [0.2, 0.2, 0.1]
     with pytest.raises(InputError, match="a VoxelNet, and a U-Net is needed"):
         runner.run(finetune_step(SEMKITTI, step))
+
+
+def test_what_else_than_the_training_part_was_trained_on_is_said(runner):
+    student = pretrain_step(views="ipv", split="all", steps=1)
+    assert "(12 frames of paper all, 1 steps" in protocol.student_line(protocol.read(runner.run(student).artifact.path))
+    tune = finetune_step(NUSCENES, student, splits="parametrize", steps=1)
+    model = runner.run(plans.evaluate(load("smoke"), NUSCENES, load("smoke").eval, tune)).artifact
+    line = json.loads((model.path / "metrics.json").read_text())["protocol"]
+    assert "2 frames of parametrize train)" in line and "frames of paper all," in line
 
 
 def test_a_loss_that_is_not_finite_ends_the_training_with_its_batch_named(runner):
