@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	touch $@
 
 reproduce: $(READY) ## the main job on the built-in world, ending in the table
-	$(HVD) reproduce --recipe mini
+	$(HVD) reproduce --recipe mini --nuscenes world --semkitti world
 
 table: $(READY) ## baselines, label fractions, seeds: hours; goes on from docs/results
 	$(HVD) table --recipe mini

@@ -1,5 +1,6 @@
 """One console for people (stderr) and one for results (stdout): colours on a terminal, plain lines when piped."""
 
+import contextlib
 import logging
 import os
 import sys
@@ -63,6 +64,9 @@ def error(message: str) -> None:
 
 
 def _emit(markup: str) -> None:
+    if sys.stdout is not None and not sys.stdout.closed:
+        with contextlib.suppress(OSError):  # the end of the command says what stdout can't take
+            sys.stdout.flush()  # in a log that takes both, what was printed first stands first
     try:
         console.print(markup)
     except BrokenPipeError:  # the reader of our stderr left: keep working, say no more

@@ -38,8 +38,9 @@ def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
     }
     depth_size = (config.depth_height, config.depth_width)
 
-    sweeps = sum(sample.points_path.stat().st_size for sample in data.samples)
-    work.expected_bytes = 2 * sweeps  # points, pairs and depth together, about
+    sweeps = [sample.points_path for sample in data.samples]
+    # Points, pairs and depth together, about; a sweep that is missing is named by who reads it.
+    work.expected_bytes = 2 * sum(path.stat().st_size for path in sweeps if path.is_file())
 
     def job(frames: range) -> Callable[[Path], None]:
         return partial(_make_part, part_of(data, frames), attributes, depth_size)

@@ -19,7 +19,7 @@ from hvd.errors import InputError, UsageError
 from hvd.geometry.grid import GridSpec
 from hvd.losses.contrastive import Match, cell_loss, point_pixel_loss, segment_of_pairs, superpixel_loss
 from hvd.losses.depth import abs_rel, depth_labels, depth_loss, nearest_depth
-from hvd.models.distiller import BevBranch, Cameras, Distiller, released_geometry
+from hvd.models.distiller import BevBranch, BevView, Cameras, Distiller, released_geometry
 from hvd.models.student import save_student, write_tensors
 from hvd.models.teacher import Teacher, build_teacher
 from hvd.training import loading, seeding
@@ -28,7 +28,7 @@ from hvd.training.interrupt import StopRequest
 from stages import protocol
 from stages.runner import Runtime
 from stages.selection import rows_of, usable
-from stages.specs import PretrainConfig
+from stages.specs import BevConfig, PretrainConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
 
 Terms = dict[str, Tensor]
@@ -198,24 +198,44 @@ def bird_eye_loss(
     step: tuple[int, int],
 ) -> tuple[Match, Tensor, Tensor]:
     """BEV: student and image features of one ground cell match; the depth that lifts the pixels is learnt beside."""
+    assert config.bev is not None
+    view, nearest = ground_view(config, networks, voxels, features, batch)
+    student, weight = view.student, cell_weights(view.student.voxels, config.bev)
+    generator = seeding.torch_generator(config.seed, "bev", *step)
+    seen = view.image, view.reached
+    match = cell_loss(student.features, student.cell, weight, *seen, config.bev.cells, generator, config.temperature)
+    labels = depth_labels(nearest, config.bev.depth_bins)
+    depth = depth_loss(view.depth_logits, labels, config.bev.depth_loss)
+    return match, depth, abs_rel(view.depth_logits, labels, nearest, config.bev.depth_bins)
+
+
+def ground_view(
+    config: PretrainConfig, networks: Distiller, voxels: Tensor, features: Tensor, batch: PretrainBatch
+) -> tuple[BevView, Tensor]:
+    """Both modalities on the ground, and the depth (I, h, w) in metres that points give feature cells, 0 = none."""
     assert config.bev is not None and networks.bev is not None
     cameras = Cameras(
         batch.intrinsics, batch.lidar_from_camera, batch.ego_from_camera, batch.aug_from_image, batch.aug_from_lidar
     )
     if config.bev.geometry == "release":
         cameras = released_geometry(cameras, config.height, config.width)
-    view = networks.bev(voxels, batch.coords, batch.origin, features, cameras)
-    generator = seeding.torch_generator(config.seed, "bev", *step)
-    match = cell_loss(
-        view.student, view.cell, view.image, view.reached, config.bev.cells, generator, config.temperature
-    )
-    images, _, h, w = view.depth_logits.shape
-    nearest = nearest_depth(
-        batch.pair_uv, batch.pair_depth, batch.pair_image, images, h, w, config.teacher.shape.stride
-    )
-    labels = depth_labels(nearest, config.bev.depth_bins)
-    depth = depth_loss(view.depth_logits, labels, config.bev.depth_loss)
-    return match, depth, abs_rel(view.depth_logits, labels, nearest, config.bev.depth_bins)
+    images, _, h, w = features.shape
+    stride = config.teacher.shape.stride
+    nearest = nearest_depth(batch.pair_uv, batch.pair_depth, batch.pair_image, images, h, w, stride)
+    measured = config.bev.lift == "measured"
+    lifted = depth_labels(nearest, config.bev.depth_bins) >= 0 if measured else None
+    return networks.bev(voxels, batch.coords, batch.origin, features, cameras, lifted), nearest
+
+
+def cell_weights(voxels: Tensor, config: BevConfig) -> Tensor | None:
+    """How much cells with so many voxels (N,) count; None if all count alike.
+
+    A pillar's feature is the mean of its voxels. Were all cells alike, a lone voxel far away would learn from the
+    ground view as much as sixteen nearby together.
+    """
+    if config.min_voxels is None and config.weigh_up_to is None:
+        return None
+    return voxels.clamp(max=config.weigh_up_to or 1).float() * (voxels >= (config.min_voxels or 1))
 
 
 def _health(name: str, match: Match) -> Terms:

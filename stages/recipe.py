@@ -115,8 +115,10 @@ class Recipe(Config):
     kitti_images: WideImages
 
     @model_validator(mode="after")
-    def _one_teacher(self) -> Self:
+    def _one_teacher_and_size(self) -> Self:
         pretrain, features = self.pretrain, self.features
+        if (pretrain.height, pretrain.width) != (self.superpixels.height, self.superpixels.width):
+            raise ValueError("pretrain and superpixels need the same height and width: set both")
         if pretrain.cached_features and (pretrain.teacher, pretrain.height, pretrain.width) != (
             features.teacher,
             features.height,

@@ -178,6 +178,9 @@ def mini() -> Recipe:
                 depth_loss="ce",
                 depth_weight=1.0,
                 min_weight=0.02,
+                lift="measured",  # docs/decisions/0011
+                min_voxels=2,
+                weigh_up_to=16,
             ),
         ),
         finetune=AllFinetunes(

@@ -16,8 +16,8 @@ FILE, TRIALS_FILE = "table.json", "tuning.json"
 SCHEMA = 1
 
 _NAMES = ("row", "column", "seed", "rate", "plan")  # what tells records apart; a cell has a seed, a trial a rate
-_FIELDS = {"row", "column", "seed", "value", "by_range", "per_class", "protocol", "plan", "key"}
-_TRIAL_FIELDS = {"row", "column", "rate", "value", "plan", "key"}
+_FIELDS = {"row", "column", "seed", "value", "by_range", "per_class", "protocol", "plan", "key", "machine"}
+_TRIAL_FIELDS = {"row", "column", "rate", "value", "plan", "key", "machine"}
 
 Record = Mapping[str, Any]  # of a cell or a trial, as it stands in the file
 Planned = TypeVar("Planned", bound="Cell | Trial")
@@ -25,7 +25,7 @@ Values = Mapping[str, Mapping[str, Mapping[int, float]]]  # row -> column -> see
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """What an earlier run wrote: `command`, `machine` and `cells`; no cells if there is no file.
+    """What an earlier run wrote: `command` and `cells`; no cells if there is no file.
 
     Raises:
         InputError: the file is none of ours.
@@ -50,7 +50,10 @@ def _read(path: Path, name: str, fields: set[str]) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_text(encoding="utf8"))
         if document["schema"] != SCHEMA:
             raise ValueError(f"schema {document['schema']}, expected {SCHEMA}")
-        document["command"], document["machine"]  # shown above the values
+        document["command"]  # shown above the values
+        if "machine" in document:  # older files name it once
+            for item in document[name]:
+                item.setdefault("machine", document["machine"])
         lacking = [item for item in document[name] if not item.keys() >= fields]
         if lacking:
             raise ValueError(f"one of the {name} lacks " + ", ".join(sorted(fields - lacking[0].keys())))
@@ -152,7 +155,7 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
     lines = [
         "# Built-in world: what distillation and the bird's-eye view are worth",
         "",
-        f"Made by `{about['command']}` on {about['machine']}. mIoU in percent on validation worlds; a cell holds the",
+        f"Made by `{about['command']}` on {_machines(cells)}. mIoU in percent on validation worlds; a cell holds the",
         "mean, and every pre-training seed's value in brackets. The teacher was trained with ImageNet labels; these",
         "numbers can't be compared with published ones. 64-beam and KITTI-like are the same generator, other sensors;",
         "mAP is the mean of the three classes' 3D average precision, moderate, 40 recall points.",
@@ -176,7 +179,7 @@ def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, An
     lines = [
         "# Learning rates of the table, chosen on held-out training scenes",
         "",
-        f"Made by `{about['command']}` on {about['machine']}. Every row and column gets the same trials: the rates",
+        f"Made by `{about['command']}` on {_machines(trials)}. Every row and column gets the same trials: the rates",
         "of fine-tuning times each factor, with the student of pre-training seed 0, trained and scored on the two",
         "parts of the training scenes (`parametrize`). Factor: value in percent; the table takes the one in bold.",
         "",
@@ -189,6 +192,10 @@ def _best(found: Mapping[float, float]) -> str:
     taken = max(found, key=lambda rate: found[rate])  # of equals the first, as the study takes it
     shown = {rate: f"{rate:g}: {value:.1f}" for rate, value in found.items()}
     return ", ".join(f"**{text}**" if rate == taken else text for rate, text in shown.items())
+
+
+def _machines(records: Iterable[Record]) -> str:
+    return " and on ".join(sorted({record["machine"] for record in records}))
 
 
 def _table(title: str, columns: list[str], rows: Mapping[str, Mapping[str, str]]) -> list[str]:

@@ -13,12 +13,12 @@ from cache.store import Store
 from hvd.datasets.prepared import Arrays
 from hvd.datasets.pretraining import PretrainBatch
 from hvd.errors import InputError
-from hvd.models.distiller import Cameras, Distiller
+from hvd.models.distiller import Distiller
 from hvd.models.student import student_file
 from hvd.models.teacher import build_teacher
 from hvd.models.weights import load_checkpoint, load_into
 from stages.intact import require_intact
-from stages.pretrain import HEADS_FILE, build_networks, image_features, open_data
+from stages.pretrain import HEADS_FILE, build_networks, ground_view, image_features, open_data
 from stages.recipes import STILL
 from stages.specs import PretrainConfig
 
@@ -63,7 +63,7 @@ def similarity(store: Store, student: Artifact, row: int, camera: int) -> Simila
         features = image_features(teacher, batch.pixels)
         voxels = networks.student(batch.feature, batch.coords, batch.batch_size)
         pixels = _pixel_map(networks, voxels, features, batch, pair)
-        cells = _cell_map(networks, voxels, features, batch, pair)
+        cells = _cell_map(config, networks, voxels, features, batch, pair)
     index = batch.coords[batch.pair_voxel[pair], 1:3] + batch.origin[:2]
     x, y = ((index + 0.5) * torch.tensor(config.student.voxel_edges_m[:2])).tolist()
     images = Arrays(_find(store, _parent(folders["superpixels"], "images")).path, "image")
@@ -116,18 +116,17 @@ def _pixel_map(networks: Distiller, voxels: Tensor, features: Tensor, batch: Pre
     return torch.einsum("c,chw->hw", point, image).numpy()
 
 
-def _cell_map(networks: Distiller, voxels: Tensor, features: Tensor, batch: PretrainBatch, pair: int) -> Floats | None:
+def _cell_map(
+    config: PretrainConfig, networks: Distiller, voxels: Tensor, features: Tensor, batch: PretrainBatch, pair: int
+) -> Floats | None:
     if networks.bev is None:
         return None
-    cameras = Cameras(
-        batch.intrinsics, batch.lidar_from_camera, batch.ego_from_camera, batch.aug_from_image, batch.aug_from_lidar
-    )
-    view = networks.bev(voxels, batch.coords, batch.origin, features, cameras)
+    view, _ = ground_view(config, networks, voxels, features, batch)
     one = batch.pair_voxel[pair : pair + 1]
-    _, cell = networks.bev.head(voxels[one], batch.coords[one], batch.origin)
+    cell = networks.bev.head(voxels[one], batch.coords[one], batch.origin).cell
     if not len(cell):
         return None
-    mine = view.student[(view.cell == cell[0]).nonzero()[0, 0]]
+    mine = view.student.features[(view.student.cell == cell[0]).nonzero()[0, 0]]
     cosine = F.normalize(view.image[0], dim=1) @ mine
     seen: Floats = cosine.masked_fill(~view.reached[0], torch.nan).view(networks.bev.volume.shape[:2]).numpy()
     return seen

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from hvd.config import Config
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.box_augment_config import BoxAugmentation, ObjectSampling
+from hvd.geometry.cells import whole_cells
 from hvd.models.config import BevHeadConfig, StudentConfig, UNetConfig
 from hvd.models.detector_config import DecodeConfig, DetectionLossConfig, DetectorConfig, VoxelNetConfig
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherConfig
@@ -20,6 +21,12 @@ Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 OnlyIfTrue = Annotated[bool | None, AfterValidator(lambda value: value or None)]  # false enters no key
+
+
+def _rising(edges: tuple[float, ...]) -> tuple[float, ...]:
+    if list(edges) != sorted(set(edges)):
+        raise ValueError("not in rising order")
+    return edges
 
 
 @dataclass(frozen=True)
@@ -167,6 +174,9 @@ class BevConfig(Config):
     depth_weight: Positive = 60.0
     min_weight: NonNegative = 0.0
     depth: Literal["learned", "uniform"] = "learned"  # uniform: every bin alike, to see what learning it is worth
+    lift: Literal["measured"] | None = None  # measured: only feature cells with a LiDAR depth; None: all, as the paper
+    min_voxels: Count | None = None  # of a pillar that is compared; None: any
+    weigh_up_to: Count | None = None  # a cell counts as its pillar has voxels, up to this many; None: all alike
     geometry: Literal["exact", "release"] = "exact"  # release: wrong as in the paper's code, to see what that costs
 
 
@@ -200,6 +210,7 @@ class PretrainConfig(Schedule):
         names = value.split(",") if isinstance(value, str) else value
         if not isinstance(names, list | tuple):
             return names  # refused as no tuple
+        names = [name.strip() if isinstance(name, str) else name for name in names]
         return tuple(v for v in ("ipv", "bev") if v in names) + tuple(v for v in names if v not in ("ipv", "bev"))
 
     @model_validator(mode="after")
@@ -212,6 +223,10 @@ class PretrainConfig(Schedule):
             raise ValueError(
                 "cached_features and image_augmentation exclude each other: features are cached unaugmented"
             )
+        if self.z_min_m >= self.z_max_m:
+            raise ValueError(f"z_min_m {self.z_min_m:g} is not below z_max_m {self.z_max_m:g}")
+        if self.bev is not None:
+            whole_cells(-self.range_m, self.range_m, self.bev.cell_m)
         self._check_student_sees_the_range()
         return self
 
@@ -262,7 +277,7 @@ class EvalConfig(Config):
     dataset: DatasetName
     splits: Literal["paper", "parametrize"] = "paper"
     split: Literal["train", "val", "all"] = "val"
-    range_edges_m: tuple[float, ...] = (20.0, 40.0)
+    range_edges_m: Annotated[tuple[Positive, ...], AfterValidator(_rising)] = (20.0, 40.0)
     predictions: bool = False
     threads: Count = 2
 

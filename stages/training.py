@@ -87,6 +87,10 @@ class Training:
         else:
             self._skip(tokens)
         self.step += 1
+        if self.step == self.total and len(self._bad) == self.total:
+            raise CheckFailedError(
+                "the loss or its gradient was not finite in any step", hint="lower the learning rate"
+            )
         self._report()
 
     def save(self) -> None:

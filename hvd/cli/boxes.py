@@ -19,12 +19,23 @@ if TYPE_CHECKING:
 LABELLED, DETECTED, UNKNOWN = (60, 255, 60), (255, 60, 60), (150, 150, 150)
 
 
-def data_root(store: "Store", item: "Artifact") -> Path:
-    """The data set behind the frames `item`: the built-in world in the store, or the root they were prepared from.
+def label_folder(store: "Store", item: "Artifact") -> Path:
+    """Where labels and calibrations of the frames `item` are: in the boxes made of them, or else in the data set.
 
     Raises:
-        InputError: the world is no longer in the store.
+        InputError: neither they nor the built-in world are in the store.
+        CorruptError: the boxes are damaged.
     """
+    from stages.intact import require_intact
+
+    boxes = store.newest("boxes", lambda found: bool(found.key_inputs["inputs"]["frames"] == item.digest))
+    if boxes is not None:
+        require_intact(boxes)
+        return boxes.path
+    return _data_root(store, item) / "training"
+
+
+def _data_root(store: "Store", item: "Artifact") -> Path:
     world = next((parent for parent in item.parents if parent["stage"] == "world"), None)
     if world is None:
         return Path(item.details["sources"]["data"])
@@ -35,12 +46,12 @@ def data_root(store: "Store", item: "Artifact") -> Path:
 
 
 def find_boxes(
-    root: Path, results: Path | None, min_score: float | None, shown: "Frame"
+    folder: Path, results: Path | None, min_score: float | None, shown: "Frame"
 ) -> tuple[list[BoxSet], list[Lines]]:
     """A frame's labelled boxes, where the data set has labels, and detections; for above, and for the one camera.
 
     Args:
-        root: of KITTI's object data.
+        folder: with calib and, where there are labels, label_2 in it.
         results: folder of the benchmark's result files, or one that holds them in `data`; None: no detections.
         min_score: leave out detections that are less sure.
         shown: the frame.
@@ -48,10 +59,9 @@ def find_boxes(
     Raises:
         InputError: a file is malformed, or the calibration or the frame's result file is missing.
     """
-    training = root / "training"
-    calibration = read_calibration(training / "calib" / f"{shown.token}.txt")
+    calibration = read_calibration(folder / "calib" / f"{shown.token}.txt")
     groups, lines = [], []
-    label_path = training / "label_2" / f"{shown.token}.txt"
+    label_path = folder / "label_2" / f"{shown.token}.txt"
     if label_path.is_file():
         objects = read_labels(label_path)
         known = objects.take(objects.box3d[:, 0] > 0)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     import torch
     from packaging.specifiers import SpecifierSet
 
+    from stages.plans import Source
+
 _DISTRIBUTION = "hvdistill"
 _WANTED_FREE_BYTES = 4 << 30  # the store of `hvd reproduce --recipe mini`, with room
 _TOLERANCE = 1e-3  # relative; float32 sums in another order differ by 1e-6
@@ -166,7 +168,7 @@ def data_sets(root: Path | None, version: str | None) -> Iterator[Check]:
 
 
 def data_set(name: str, root: Path | None, version: str | None) -> Check:
-    """Whether a data set's root, as a command would find it, looks like one."""
+    """Whether a data set's root, as a command would find it, holds one, with the files that its key frames name."""
     try:
         source = find_source(name, root, version)
     except HvdError as error:
@@ -174,4 +176,26 @@ def data_set(name: str, root: Path | None, version: str | None) -> Check:
     if source.root is None:
         return Check(f"{name} data", "note", "no root given: commands take the built-in world")
     labels = "" if has_labels(source.root, source.dataset, source.full_version) else "without labels"
-    return Check(f"{name} data", "ok", " ".join(filter(None, (str(source.root), source.full_version, labels))))
+    place = " ".join(filter(None, (str(source.root), source.full_version, labels)))
+    try:
+        files, missing = sensor_files(source)
+    except HvdError as error:
+        return Check(f"{name} data", "fail", str(error))
+    if missing:
+        lost = f"{len(missing)} of {files} sweeps and images are missing, the first: {missing[0]}"
+        return Check(f"{name} data", "fail", f"{place}: {lost}; --skip-bad leaves their key frames out")
+    return Check(f"{name} data", "ok", f"{place}, {files} sweeps and images")
+
+
+def sensor_files(source: "Source") -> tuple[int, list[Path]]:
+    """How many sweeps and images the key frames name, and those that are not there.
+
+    Raises:
+        InputError: a table, calibration or header that can't be read.
+    """
+    from stages.sources import open_dataset
+
+    assert source.root is not None
+    samples = open_dataset(source.dataset, source.root, source.full_version).samples
+    paths = [path for sample in samples for path in (sample.points_path, *(view.path for view in sample.cameras))]
+    return len(paths), [path for path in paths if not path.is_file()]

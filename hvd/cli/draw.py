@@ -40,7 +40,7 @@ def draw(
     from PIL import Image
 
     from cache.store import Store
-    from hvd.cli.boxes import data_root, find_boxes
+    from hvd.cli.boxes import find_boxes, label_folder
     from hvd.datasets.prepared import Frames
     from hvd.drawing import draw_frame
     from stages.intact import require_intact
@@ -57,7 +57,7 @@ def draw(
         panels = camera_panels(opened, item, frames, shown, frame)
         boxes: list[BoxSet] = []
         if frames.attributes["dataset"] == "kitti":
-            boxes, lines = find_boxes(data_root(opened, item), results, min_score, shown)
+            boxes, lines = find_boxes(label_folder(opened, item), results, min_score, shown)
             panels = [replace(panel, lines=tuple(lines)) for panel in panels]
         elif results is not None:
             raise UsageError("--results is for frames of kitti", where=item.key[:8])
@@ -121,10 +121,10 @@ def find_images(store: "Store", item: "Artifact") -> "Artifact":
         InputError: there are none.
     """
     data = item.key_inputs["inputs"]["data"]
-    count = item.details["metrics"]["frames"]  # of two runs, one of which left out bad frames
+    count = item.details["metrics"].get("frames")  # of two runs, one of which left out bad frames
 
     def fits(images: "Artifact") -> bool:
-        same: bool = images.key_inputs["inputs"]["data"] == data and images.details["metrics"]["frames"] == count
+        same: bool = images.key_inputs["inputs"]["data"] == data and images.details["metrics"].get("frames") == count
         return same
 
     found = store.newest("images", fits)

@@ -13,7 +13,7 @@ from hvd.cli import storage
 from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit
 from hvd.cli.summary import summary
 from hvd.cli.tables import print_line, print_table, readable_bytes, short_time
-from hvd.errors import CheckFailedError, CorruptError, UsageError
+from hvd.errors import CheckFailedError, CorruptError, InputError, UsageError
 
 if TYPE_CHECKING:
     from cache.artifact import Artifact
@@ -41,6 +41,8 @@ def status(
     from cache.store import Store
 
     opened = Store(store)
+    if check:
+        _require_store(store)
     damaged = [{"path": str(item.path), "why": str(item.error)} for item in opened.damaged()]
     if check:
         damaged += [{"path": str(i.path), "why": problems[0]} for i in opened.artifacts() if (problems := i.verify())]
@@ -56,6 +58,12 @@ def status(
         why += [f"{len(damaged)} damaged"] if damaged else []
         raise CheckFailedError("not current", where=opened.root, why="; ".join(why),
                                hint="see: hvd status; hvd verify")  # fmt: skip
+
+
+def _require_store(store: Path) -> None:
+    """A check of a store that is not there, perhaps for a misspelled name, must not pass."""
+    if not store.is_dir():
+        raise InputError("no such store", where=store)
 
 
 def _print_status(
@@ -310,6 +318,7 @@ def verify(
     from cache.store import Store
 
     opened = Store(store)
+    _require_store(store)
     hint = "it can't be repaired; remove: hvd gc --damaged --yes, then run the command that made it"
     try:
         items = opened.artifacts() if key is None else [opened.resolve(key)]

@@ -14,7 +14,7 @@ import typer
 
 from hvd import log
 from hvd.cli import doctor, draw, inspect, report, reproduce, run, table, world
-from hvd.errors import HvdError
+from hvd.errors import CorruptError, HvdError
 from hvd.training.interrupt import Interrupted
 
 app = typer.Typer(
@@ -29,16 +29,21 @@ _state = {"debug": False, "stopping": False}
 _OPEN_FILES = 65536
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"hvd {metadata.version('hvdistill')}\n")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", is_eager=True, help="Print the version and stop.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version and stop.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the trace of an error, for a bug report.")] = False,
 ) -> None:
     """Image-to-LiDAR self-supervised distillation with hybrid views: prep, pretrain, finetune, eval, export."""
     _state["debug"] = debug
-    if version:
-        sys.stdout.write(f"hvd {metadata.version('hvdistill')}\n")
-        raise typer.Exit
 
 
 def main() -> None:
@@ -113,13 +118,17 @@ def _system_error(error: OSError) -> str:
 
 
 def _remedy(error: BaseException) -> str:
-    """What to do about a store that can't be written; our other errors say it themselves."""
+    """What to do about a store that can't be written or read; our other errors say it themselves."""
     from cache import errors
 
     if isinstance(error, errors.NoSpace):
         return "; free some (hvd gc), or name a folder on another disk with --store"
     if isinstance(error, errors.ReadOnly):
         return "; name a folder that you may write to with --store"
+    if isinstance(error, errors.Corrupt):
+        return "; run: hvd gc --damaged --yes, then this command again"
+    if isinstance(error, CorruptError) and not error.hint:
+        return "; run: hvd verify --repair, then this command again"
     return ""
 
 

@@ -4,6 +4,7 @@ import functools
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,12 +22,19 @@ if TYPE_CHECKING:
     from stages.recipe import Recipe
     from stages.runner import Runner, Runtime
 
-StorePath = Annotated[Path, typer.Option("--store", envvar="HVD_STORE", help="Artifact store.")]
+
+def _store(path: Path) -> Path:
+    check_folder(path)
+    return path
+
+
+StorePath = Annotated[Path, typer.Option("--store", envvar="HVD_STORE", help="Artifact store.", callback=_store)]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DEFAULT_STORE = Path(".hvd")
+BUILT_IN = "world"
 DATA_SETS = ("nuscenes", "semkitti", "kitti")
 Root = Annotated[
-    Path | None, typer.Option("--root", help="Data set root; default: hvd.toml, environment, built-in world.")
+    Path | None, typer.Option("--root", help="Data set root, or world; default: environment, hvd.toml, built-in world.")
 ]
 Version = Annotated[str | None, typer.Option("--version", help="nuScenes version folder, for example v1.0-mini.")]
 
@@ -79,9 +87,16 @@ class Common:
         return Store(self.store)
 
     def runtime(self, *sources: "Source") -> "Runtime":
-        """Device, workers and waiting, as the stages take them."""
+        """Device, workers and waiting, as the stages take them.
+
+        Raises:
+            UsageError: no such device.
+        """
+        from hvd.errors import UsageError
         from stages.runner import Runtime
 
+        if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
+            raise UsageError(f"unknown device {self.device!r}", hint="valid: auto, cpu, cuda, cuda:N")
         return Runtime(self.device, self.workers, self.wait, self.recipe_name(*sources))
 
     def runner(self, *sources: "Source") -> "Runner":
@@ -113,6 +128,8 @@ def stage_command(function: Callable[..., None], *, trains: bool = False) -> Cal
 def find_source(dataset: str, root: Path | None, version: str | None) -> "Source":
     """Where `dataset` lies: `--root`, else HVD_<DATASET>, else `[data]` in hvd.toml, else the built-in world.
 
+    Each of them may be `world`, which is the built-in one too.
+
     Raises:
         UsageError: an unknown data set, a version of no data, or an hvd.toml with an unknown key or a wrong value.
         InputError: a root that does not hold it.
@@ -127,6 +144,8 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     settings = Path(SETTINGS_FILE)
     configured = parse(Settings, read_toml(settings)).data if settings.is_file() else DataSettings()
     place = root or os.environ.get(f"HVD_{dataset.upper()}") or getattr(configured, dataset)
+    if str(place) == BUILT_IN:
+        place = None
     if version is not None and not place:
         raise UsageError(f"--version {version} is of real data", hint="pass --root too")
     version = version or configured.version
@@ -149,15 +168,15 @@ def check_folder(folder: Path) -> None:
         raise UsageError("not a folder", where=existing)
 
 
-def check_file(file: Path, what: str, suffixes: Sequence[str]) -> None:
-    """Before anything is run: `file` can be written.
+def check_file(file: Path, what: str, suffixes: Sequence[str] = ()) -> None:
+    """Before anything is run: `file` can be written; `suffixes` that it may have, any without.
 
     Raises:
         UsageError: it is not of that kind, its folder does not exist, or it is a folder itself.
     """
     from hvd.errors import UsageError
 
-    if file.suffix.lower() not in suffixes:
+    if suffixes and file.suffix.lower() not in suffixes:
         raise UsageError(f"unknown kind of {what}", where=file, hint=f"valid: {', '.join(suffixes)}")
     if not file.parent.is_dir():
         raise UsageError("no such folder", where=file.parent)

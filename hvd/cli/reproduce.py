@@ -11,7 +11,9 @@ from hvd.cli.options import Common, Version, check_folder, emit, find_source, st
 if TYPE_CHECKING:
     from stages.runner import Outcome, Runner
 
-Folder = Annotated[Path | None, typer.Option(help="Root of the real data set; default: the built-in world.")]
+Folder = Annotated[
+    Path | None, typer.Option(help="Data set root, or world; default: environment, hvd.toml, built-in world.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +38,8 @@ def reproduce(
     sources = find_source("nuscenes", nuscenes, version), find_source("semkitti", semkitti, None)
     if (sources[0].root is None) != (sources[1].root is None):
         missing = next(source.dataset for source in sources if source.root is None)
-        raise UsageError("real data and the built-in world would be mixed", hint=f"pass --{missing} DIR too")
+        hint = f"pass --{missing} DIR too, or world for both (hvd.toml and HVD_* name roots as well)"
+        raise UsageError("real data and the built-in world would be mixed", hint=hint)
     recipe = common.load(*sources)
     if common.seed is not None:
         recipe = recipe.with_(table=recipe.table.with_(pretrain_seed=common.seed))

@@ -77,7 +77,13 @@ def pretrain(
 def finetune(
     common: Common,
     dataset: Annotated[str, typer.Argument(help="nuscenes, semkitti or kitti")],
-    labels: Annotated[str | None, typer.Option(help="Labelled share or count: 1%, 12-frames.")] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Labelled share (of scenes on nuscenes, else of frames) or count: 1%, 12-frames; "
+            "default: the recipe's, 1%, on kitti 5%."
+        ),
+    ] = None,
     label_offset: Annotated[int | None, typer.Option(help="Shift of the labelled items.")] = None,
     linear_probe: Annotated[bool, typer.Option("--linear-probe", help="Train the head alone.")] = False,
     from_: Annotated[
@@ -156,7 +162,7 @@ def export(
     if what == "features" and format_ is not None:
         raise UsageError("--format is of weights; features are HDF5", hint="leave it out")
     source = find_source(dataset, root, version)
-    recipe = common.load(source)
+    recipe = common.load(source) if what == "features" else common.load_quietly(source)
     runner = common.runner(source)
     if what == "student":
         weights = recipe.export.with_(format=format_ or recipe.export.format)
@@ -224,7 +230,8 @@ def _stored(
         recipes = choice.other_recipes(runner.store, stage, recipe, kind)
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
         raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint)
-    log.info(f"from the newest: {stage} {latest.key[:8]}")
+    places = ", ".join(sorted(set(latest.details["data"].values())))
+    log.info(f"from the newest: {stage} {latest.key[:8]} of {places or 'no data set'}")
     if source is not None:
         choice.refuse_mixing(latest, str(source.root) if source.root else None, hint)
     return Stored(latest.stage, latest.key)

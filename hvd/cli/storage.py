@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvd import log
-from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit
+from hvd.cli.options import DEFAULT_STORE, Json, StorePath, check_file, emit
 from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import InputError, UsageError
 
@@ -114,8 +114,7 @@ def pack(
     from cache.pack import pack as write
     from cache.store import Store
 
-    if not file.parent.is_dir():
-        raise UsageError("no such folder", where=file.parent)
+    check_file(file, "tar file")
     found = Store(store).resolve(key)
     write([found], file)
     if json_:

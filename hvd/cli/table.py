@@ -50,7 +50,7 @@ def table(
     by_name = {source.dataset: source for source in sources}
     setup = Setup(recipe, common.load_quietly(*sources, student="voxelnet"), by_name)
     runner = common.runner(*sources)
-    about = {"command": _command(common, *sources), "machine": _machine()}
+    about = {"command": _command(common, *sources)}
 
     tries = list(tuning.trials(setup))
     known_trials, known = results.load_trials(out), results.load(out)["cells"]
@@ -104,7 +104,7 @@ def _measure(
 
     def add(step: "Step") -> None:
         if step in left:
-            found.extend(record(item, runner.done[step]) for item in left[step])
+            found.extend({**record(item, runner.done[step]), "machine": _machine()} for item in left[step])
             write(found)
 
     runner.run_all(tuple(left), jobs, add)

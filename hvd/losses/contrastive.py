@@ -30,13 +30,21 @@ class Match:
     count: int  # matched rows N
 
 
-def info_nce(student: Float[Tensor, "N C"], teacher: Float[Tensor, "N C"], temperature: float = TEMPERATURE) -> Match:
-    """Cross-entropy of student teacher^T / temperature against the diagonal; rows are of unit length."""
+def info_nce(
+    student: Float[Tensor, "N C"],
+    teacher: Float[Tensor, "N C"],
+    temperature: float = TEMPERATURE,
+    weight: Float[Tensor, " N"] | None = None,
+) -> Match:
+    """Cross-entropy of student teacher^T / temperature against the diagonal; rows are of unit length.
+
+    With `weight`, the loss is the weighted mean over the rows.
+    """
     count = len(student)
     if count == 0:
         return Match(student.sum() + teacher.sum(), student.new_zeros(()), 0)
     with torch.autocast(student.device.type, enabled=False):
-        loss, top1 = _InfoNce.apply(student, teacher, temperature)
+        loss, top1 = _InfoNce.apply(student, teacher, temperature, weight)
     return Match(loss, top1, count)
 
 
@@ -48,8 +56,11 @@ class _InfoNce(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, student: Tensor, teacher: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, student: Tensor, teacher: Tensor, temperature: float, weight: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
         count = len(student)
+        weights = count if weight is None else weight.sum()
         scaled = student / temperature
         loss, right = student.new_zeros(()), student.new_zeros(())
         grad_scaled, grad_teacher = torch.empty_like(student), torch.zeros_like(teacher)
@@ -61,21 +72,24 @@ class _InfoNce(torch.autograd.Function):
             right += (own >= top).sum()
             share = logits.sub_(top[:, None]).exp_()
             total = share.sum(dim=1)
-            loss += (total.log() + top - own).sum()
+            row_loss = total.log() + top - own
+            loss += row_loss.sum() if weight is None else row_loss @ weight[rows]
             grad_logits = share.div_(total[:, None])
             grad_logits.diagonal(first).sub_(1)
+            if weight is not None:
+                grad_logits *= weight[rows, None]
             grad_scaled[rows] = grad_logits @ teacher
             grad_teacher.addmm_(grad_logits.T, scaled[rows])
-        ctx.save_for_backward(grad_scaled / (temperature * count), grad_teacher / count)
+        ctx.save_for_backward(grad_scaled / (temperature * weights), grad_teacher / weights)
         top1 = right / count
         ctx.mark_non_differentiable(top1)
-        return loss / count, top1
+        return loss / weights, top1
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor, Tensor, None, None]:
         grad_student, grad_teacher = ctx.saved_tensors
-        return grad * grad_student, grad * grad_teacher, None
+        return grad * grad_student, grad * grad_teacher, None, None
 
 
 def superpixel_loss(
@@ -127,6 +141,7 @@ def point_pixel_loss(
 def cell_loss(
     student: Float[Tensor, "N C"],
     cell: Int64[Tensor, " N"],
+    weight: Float[Tensor, " N"] | None,
     image: Float[Tensor, "B XY C"],
     reached: Bool[Tensor, "B XY"],
     limit: int,
@@ -138,12 +153,15 @@ def cell_loss(
     Args:
         student: features of unit length.
         cell: flat over (B, X, Y), each at most once.
+        weight: how much each counts, 0 for not at all; None: all alike.
         image: splatted features, of any length.
         reached: cells that a camera ray reaches.
     """
-    both = reached.flatten()[cell].nonzero()[:, 0]
+    seen = reached.flatten()[cell]
+    both = (seen if weight is None else seen & (weight > 0)).nonzero()[:, 0]
     chosen = both[draw(len(both), limit, generator).to(both.device)]
-    return info_nce(student[chosen], F.normalize(image.flatten(0, 1)[cell[chosen]], dim=1), temperature)
+    seen_image = F.normalize(image.flatten(0, 1)[cell[chosen]], dim=1)
+    return info_nce(student[chosen], seen_image, temperature, None if weight is None else weight[chosen])
 
 
 def pool_points(

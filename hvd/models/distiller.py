@@ -13,7 +13,7 @@ from hvd.geometry.grid import GridSpec
 from hvd.models.config import BevHeadConfig, UNetConfig
 from hvd.models.depth import build_depth_net, camera_numbers
 from hvd.models.detector_config import VoxelNetConfig
-from hvd.models.heads import PixelHead, PointHead, build_bev_head
+from hvd.models.heads import Collapsed, PixelHead, PointHead, build_bev_head
 from hvd.models.splat import frustum_cells, splat
 from hvd.models.student import build_student
 from hvd.models.teacher_config import DepthBins, DepthNetConfig, TeacherShape
@@ -54,8 +54,7 @@ def released_geometry(cameras: Cameras, height: int, width: int) -> Cameras:
 class BevView:
     """Both modalities on the ground grid."""
 
-    student: Tensor  # (N, C) of unit length, one row per occupied cell
-    cell: Tensor  # (N,) int64, flat over (B, X, Y)
+    student: Collapsed
     image: Tensor  # (B, X*Y, C) splatted features
     reached: Tensor  # (B, X*Y) bool: cells that a ray reaches
     depth_logits: Tensor  # (I, D, h, w)
@@ -87,9 +86,20 @@ class BevBranch(nn.Module):
         self.head = build_bev_head(head, in_channels, grid, slab_m, voxel_edges_m)
         self.depth_net = build_depth_net(depth_net, teacher.channels, bins.count)
 
-    def forward(self, voxels: Tensor, coords: Tensor, origin: Tensor, features: Tensor, cameras: Cameras) -> BevView:
-        """Student voxels (V, C) at coords (V, 4), and teacher features (I, C, h, w) -> both on the grid."""
-        student, cell = self.head(voxels, coords, origin)
+    def forward(
+        self,
+        voxels: Tensor,
+        coords: Tensor,
+        origin: Tensor,
+        features: Tensor,
+        cameras: Cameras,
+        lifted: Tensor | None = None,
+    ) -> BevView:
+        """Student voxels (V, C) at coords (V, 4), and teacher features (I, C, h, w) -> both on the grid.
+
+        With `lifted` (I, h, w) bool, the image's side is made of those pixels alone.
+        """
+        student = self.head(voxels, coords, origin)
         numbers = camera_numbers(cameras.intrinsics, cameras.aug_from_image, cameras.ego_from_camera)
         context, logits = self.depth_net(features, numbers)
         if self.uniform_depth:
@@ -105,10 +115,12 @@ class BevBranch(nn.Module):
             cameras.aug_from_image,
             cameras.aug_from_lidar[cameras.sample],
         )
+        if lifted is not None:
+            cells = cells.masked_fill(~lifted.flatten(1)[:, :, None], -1)
         batch, num_cells = len(cameras.aug_from_lidar), math.prod(self.volume.shape)
         depth = logits.float().softmax(1)
         image, reached = splat(context, depth, cells, cameras.sample, batch, num_cells, self.min_weight)
-        return BevView(student, cell, image, reached, logits)
+        return BevView(student, image, reached, logits)
 
 
 class Distiller(nn.Module):

@@ -4,6 +4,7 @@ Letters: V voxels, C channels, I images, h x w pixels, M occupied ground cells, 
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -116,12 +117,25 @@ class Pillars:
         """Cell indices flat over (batch, X, Y): int64."""
         return (batch.long() * self.cells[0] + x.long()) * self.cells[1] + y.long()
 
+    def cell_of(self, on_grid: Tensor) -> Tensor:
+        """The cell (n,) int64, flat over (batch, X, Y), of voxels as `locate` gives them (n, 4)."""
+        x, y = (on_grid[:, 1 + axis] // self.per_cell[axis] for axis in range(2))
+        return self.flat(on_grid[:, 0], x, y)
+
 
 def _whole(metres: float, edge_m: float) -> int:
     count = round(metres / edge_m)
     if abs(count * edge_m - metres) > 1e-6 * max(1.0, abs(metres)):
         raise ValueError(f"{metres} m is no whole number of voxels of {edge_m} m")
     return count
+
+
+class Collapsed(NamedTuple):
+    """A batch of voxels collapsed on the ground grid, each occupied cell once."""
+
+    features: Tensor  # (N, channels) of unit length
+    cell: Tensor  # (N,) int64, flat over (batch, X, Y)
+    voxels: Tensor  # (N,) int64, how many were collapsed
 
 
 class PoolBevHead(nn.Module):
@@ -132,18 +146,16 @@ class PoolBevHead(nn.Module):
         self.linear = nn.Linear(in_channels, channels)
         self.pillars = pillars
 
-    def forward(self, features: Tensor, coords: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
-        """Features (V, in_channels) at coords (V, 4), shifted by origin (3,) -> (M, channels), cell (M,).
+    def forward(self, features: Tensor, coords: Tensor, origin: Tensor) -> Collapsed:
+        """Features (V, in_channels) at coords (V, 4), shifted by origin (3,) -> the occupied cells.
 
-        Each occupied cell comes once, with features of unit length; `cell` is int64, flat over (batch, X, Y).
         Voxels off the grid take no part.
         """
         rows, on_grid = self.pillars.locate(coords, origin)
-        x, y = (on_grid[:, 1 + axis] // self.pillars.per_cell[axis] for axis in range(2))
-        cell, index = torch.unique(self.pillars.flat(on_grid[:, 0], x, y), return_inverse=True)
+        cell, index = torch.unique(self.pillars.cell_of(on_grid), return_inverse=True)
         pillar = torch.full((len(coords),), -1, device=index.device).index_put((rows,), index)
-        means, _ = pool_points(features.float(), pillar, len(cell))
-        return _unit(self.linear(means)), cell
+        means, count = pool_points(features.float(), pillar, len(cell))
+        return Collapsed(_unit(self.linear(means)), cell, count)
 
 
 class ConvBevHead(nn.Module):
@@ -164,14 +176,15 @@ class ConvBevHead(nn.Module):
         ]
         self.layers = nn.Sequential(*hidden, DownConv(widths[-2], channels, "bev", strides[-1]))
 
-    def forward(self, features: Tensor, coords: Tensor, origin: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, coords: Tensor, origin: Tensor) -> Collapsed:
         """As PoolBevHead.forward; the order of the cells is another."""
         with torch.autocast(features.device.type, enabled=False):
             rows, on_grid = self.pillars.locate(coords, origin)
             batch_size = int(coords[:, 0].max()) + 1
             x = self.layers(sparse_tensor(features[rows].float(), on_grid, batch_size, self.pillars.size))
             batch, cell_x, cell_y, _ = x.indices.unbind(1)
-            return _unit(x.features), self.pillars.flat(batch, cell_x, cell_y)
+            cell = self.pillars.flat(batch, cell_x, cell_y)
+            return Collapsed(_unit(x.features), cell, torch.bincount(self.pillars.cell_of(on_grid))[cell])
 
 
 def build_bev_head(

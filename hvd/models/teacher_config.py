@@ -115,7 +115,8 @@ def weights_path(config: TeacherConfig) -> Path | None:
         return existing_file(bundled_path())
     raise InputError(
         f"teacher {config.name} comes without weights",
-        hint="name a checkpoint with teacher.weights=PATH, or set teacher.untrained=true to run it with random weights",
+        hint="name a checkpoint with --set pretrain.teacher.weights=PATH, or run it with random weights by"
+        " pretrain.teacher.untrained=true",
     )
 
 

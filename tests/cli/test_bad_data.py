@@ -92,6 +92,11 @@ def without_camera(root: Path) -> None:
 DAMAGES = {
     "18 points": (cut(SWEEPS, 7), ("truncated point file", "LIDAR_TOP", "no multiple of 20"), ()),
     "20 truncated image": (cut(IMAGES, 200), ("cannot decode the image", "CAM_BACK"), ("frames", "labels")),
+    "18 missing sweep": (
+        lambda root: first(root, SWEEPS).unlink(),
+        ("cannot read the point file", "LIDAR_TOP", "--skip-bad"),
+        (),
+    ),
     "20 missing image": (
         lambda root: first(root, IMAGES).unlink(),
         ("cannot decode", "CAM_BACK"),

@@ -1,6 +1,7 @@
 """`hvd doctor`: green on a machine that has everything, and each check red when its thing is wrong."""
 
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from cache.store import Store
 from hvd.cli import doctor
 from hvd.models import sparse, teacher_config
 from tests.cli.small_store import code, run
+from tests.datasets.tiny import VERSION, write_nuscenes
+from tests.datasets.tiny_kitti import write_kitti
 
 CPU = torch.device("cpu")
 
@@ -111,7 +114,8 @@ def test_a_data_root_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (root / "sequences" / "00" / "velodyne").mkdir(parents=True)
     assert [check.state for check in doctor.data_sets(root, None)] == ["fail"]
     (root / "sequences" / "00" / "velodyne" / "000000.bin").touch()
-    assert list(doctor.data_sets(root, None)) == [("semkitti data", "ok", f"{root} without labels")]
+    (check,) = doctor.data_sets(root, None)
+    assert check == ("semkitti data", "ok", f"{root} without labels, 1 sweeps and images")
     assert [check.name for check in doctor.data_sets(tmp_path / "absent", None)] == ["nuscenes data"]
     monkeypatch.setenv("HVD_SEMKITTI", str(root))
     monkeypatch.setenv("HVD_NUSCENES", str(root))
@@ -127,17 +131,31 @@ def test_a_root_of_objects_is_told_by_its_folder(tmp_path: Path, monkeypatch: py
     (tmp_path / "training" / "image_2").mkdir()
     (check,) = doctor.data_sets(tmp_path, None)
     assert check.state == "fail" and "training/calib" in check.text
-    (tmp_path / "training" / "calib").mkdir()
-    assert list(doctor.data_sets(tmp_path, None)) == [("kitti data", "ok", f"{tmp_path} without labels")]
-    (tmp_path / "training" / "label_2").mkdir()
-    (tmp_path / "training" / "label_2" / "000000.txt").touch()
-    assert list(doctor.data_sets(tmp_path, None)) == [("kitti data", "ok", str(tmp_path))]
+    shutil.rmtree(tmp_path / "training")
+    write_kitti(tmp_path)
+    assert list(doctor.data_sets(tmp_path, None)) == [("kitti data", "ok", f"{tmp_path}, 8 sweeps and images")]
+    shutil.rmtree(tmp_path / "training" / "label_2")
+    (check,) = doctor.data_sets(tmp_path, None)
+    assert check == ("kitti data", "ok", f"{tmp_path} without labels, 8 sweeps and images")
     monkeypatch.setenv("HVD_KITTI", str(tmp_path))
     assert [check.state for check in doctor.data_sets(None, None)] == ["note", "note", "ok"]
 
 
+def test_files_that_key_frames_name_and_that_are_not_there_fail(tmp_path: Path) -> None:
+    root = write_nuscenes(tmp_path)
+    (check,) = doctor.data_sets(root, VERSION)
+    assert check == ("nuscenes data", "ok", f"{root} {VERSION} without labels, 12 sweeps and images")
+    sweeps = sorted((root / "samples" / "LIDAR_TOP").iterdir())
+    for path in sweeps:
+        path.unlink()
+    (check,) = doctor.data_sets(root, VERSION)
+    assert check.state == "fail" and f"{len(sweeps)} of 12 sweeps and images are missing, the first: " in check.text
+    assert "--skip-bad" in check.text
+
+
 def test_real_root(real_data: Any) -> None:
     root = real_data("nuscenes")
-    assert list(doctor.data_sets(root, "v1.0-mini")) == [("nuscenes data", "ok", f"{root} v1.0-mini")]
+    (check,) = doctor.data_sets(root, "v1.0-mini")
+    assert check == ("nuscenes data", "ok", f"{root} v1.0-mini, 7 sweeps and images")
     (check,) = doctor.data_sets(root, "v9")
     assert check.state == "fail" and "v9" in check.text

@@ -67,15 +67,16 @@ def frames_artifact(store: Store, data: str = "a" * 64, angles: tuple[float, ...
         {"dataset": dataset},
         {"data": data},
         lambda f: write_frames(part_path(f, 0), frames, attributes),
+        metrics={"frames": len(frames)},
     )
 
 
-def images_artifact(store: Store, data: str, colour: tuple[int, int, int]) -> Artifact:
+def images_artifact(store: Store, data: str, colour: tuple[int, int, int], frames: int = 2) -> Artifact:
     def write(folder: Path) -> None:
-        images = np.zeros((2, 2, 40, 80, 3), np.uint8) + np.array(colour, np.uint8)
+        images = np.zeros((frames, 2, 40, 80, 3), np.uint8) + np.array(colour, np.uint8)
         write_arrays(part_path(folder, 0), "image", images, {})
 
-    return publish(store, "images", {"colour": list(colour)}, {"data": data}, write)
+    return publish(store, "images", {"colour": list(colour)}, {"data": data}, write, metrics={"frames": frames})
 
 
 def count(path: Path, colour: object) -> int:
@@ -101,6 +102,13 @@ def test_images_are_those_of_the_same_data(store: Store, tmp_path: Path) -> None
     assert code(run(store, "draw", item.key, "-o", out)) == 0
     dark = [3 * c // 4 for c in RED], [3 * c // 4 for c in BLUE]
     assert count(out, dark[0]) > 100_000 and not count(out, dark[1])
+
+
+def test_images_of_other_frames_of_the_same_data_are_not_taken(store: Store, tmp_path: Path) -> None:
+    """As many as are left where bad frames were skipped."""
+    item = frames_artifact(store)
+    images_artifact(store, "a" * 64, RED, frames=1)
+    assert code(run(store, "draw", item.key, "-o", tmp_path / "frame.png")) == 3
 
 
 def test_without_a_key_the_newest_frames(store: Store, tmp_path: Path) -> None:

@@ -44,6 +44,15 @@ def prepared(root: Path, store: Store) -> Path:
     return runner.run(plans.frames(recipe, source)).artifact.path
 
 
+def test_world_asks_for_the_built_in_one(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("hvd.toml").write_text(f'[data]\nkitti = "{root}"\n')
+    assert find_source("kitti", Path("world"), None).root is None
+    monkeypatch.setenv("HVD_KITTI", "world")
+    assert find_source("kitti", None, None).root is None
+    with pytest.raises(UsageError, match="is of real data"):
+        find_source("nuscenes", Path("world"), "v1.0-mini")
+
+
 def test_where_it_lies(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_source("kitti", None, None).root is None
     Path("hvd.toml").write_text(f'[data]\nkitti = "{root}"\n')
@@ -125,6 +134,16 @@ def test_labels_and_detections_are_drawn(root: Path, tmp_path: Path) -> None:
     assert not count(out, DETECTED)
 
 
+def test_boxes_are_drawn_from_the_store_when_the_data_set_has_moved(root: Path, tmp_path: Path) -> None:
+    store, out = Store(tmp_path / "store"), tmp_path / "a.png"
+    prepared(root, store)
+    recipe = load("smoke", dataset="kitti")
+    Runner(store, Runtime(device="cpu", workers=0)).run(plans.boxes(recipe, Source("kitti", root)))
+    root.rename(tmp_path / "moved")
+    assert run_json(store, "draw", "--frame", 1, "-o", out)["boxes"] == 1
+    assert count(out, LABELLED) > 100
+
+
 def test_without_labels_there_are_no_boxes(root: Path, tmp_path: Path) -> None:
     out = tmp_path / "a.png"
     for path in (root / "training" / "label_2").iterdir():
@@ -150,7 +169,7 @@ def test_boxes_lie_where_the_labels_put_them(root: Path, tmp_path: Path) -> None
     shown = Frames(prepared(root, Store(tmp_path / "store"))).frame(1)
     data = open_kitti(root)
     car = data.read_objects(data.samples[1]).of("Car")
-    (group,), (areas, lines) = find_boxes(root, None, None, shown)
+    (group,), (areas, lines) = find_boxes(root / "training", None, None, shown)
     upright = corners(lidar_from_rect_boxes(car.box3d, data.read_calibration(data.samples[1]).rect_from_lidar))
     np.testing.assert_allclose(group.corners_lidar.mean(1), upright.mean(1), atol=1e-9)
     np.testing.assert_allclose(group.corners_lidar, upright, atol=0.12)  # a box that leans against one that doesn't
@@ -176,7 +195,7 @@ def test_recorded_boxes_hold_points_of_objects(real_data: Any, tmp_path: Path) -
     root = real_data("kitti")
     data = open_kitti(root)
     shown = Frames(prepared(root, Store(tmp_path / "store"))).frame(4)
-    (group,), lines = find_boxes(root, None, None, shown)
+    (group,), lines = find_boxes(root / "training", None, None, shown)
     known = data.read_objects(data.samples[4]).of("Car")
     assert group.names == known.types
     for row, box in enumerate(known.box2d):

@@ -117,6 +117,14 @@ def test_planning_and_help_load_no_torch(workplace, hvd):
         (("eval", "nuscenes", "--nonsense"), 2, "--nonsense"),
         (("eval", "nuscenes", "--seed", "1"), 2, "--seed"),
         (("prep", "nuscenes", "--version", "v1.0-mini"), 2, "pass --root too"),
+        (("prep", "nuscenes", "--device", "mps"), 2, "unknown device 'mps'"),
+        (("ls", "--store", "/dev/null"), 2, "not a folder: /dev/null"),
+        (("verify",), 3, "no such store"),
+        (("status", "--check"), 3, "no such store"),
+        (("pretrain", "--set", "pretrain.range_m=51"), 2, "127.5 cells"),
+        (("pretrain", "--set", "pretrain.z_min_m=5"), 2, "is not below"),
+        (("pretrain", "--set", "pretrain.height=64", "--set", "features.height=64"), 2, "superpixels"),
+        (("eval", "nuscenes", "--set", "eval.range_edges_m=[40,20]"), 2, "rising order"),
         (("table", "--out", "/dev/null"), 2, "not a folder: /dev/null"),
         (("table", "--set", "pretrain.epochs=3"), 2, "set pretrain.steps"),
         (("export", "--out", "/dev/null/here"), 2, "not a folder: /dev/null"),
@@ -131,6 +139,10 @@ def test_bad_input_gets_one_line_and_the_right_code(hvd, tmp_path, arguments, co
     assert message in lines[0]
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.rglob("manifest.json"))
+
+
+def test_the_version_needs_no_command(hvd):
+    assert hvd("--version").stdout.startswith("hvd 0.")
 
 
 def test_a_broken_data_set_is_named_and_nothing_is_published(hvd, real_data, tmp_path):

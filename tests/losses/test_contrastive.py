@@ -57,14 +57,20 @@ class TestInfoNce:
 
     def test_gradient(self) -> None:
         student, teacher = (_unit(4, 3, seed=s).double().requires_grad_() for s in (1, 2))
-        assert torch.autograd.gradcheck(lambda k, q: losses.info_nce(k, q).loss, (student, teacher))
+        for weight in (None, torch.tensor([1.0, 0.0, 2.5, 1.0]).double()):
+            assert torch.autograd.gradcheck(
+                lambda k, q, weight=weight: losses.info_nce(k, q, weight=weight).loss, (student, teacher)
+            )
 
-    def test_blocks_equal_the_whole_matrix(self) -> None:
+    @pytest.mark.parametrize("weighted", [False, True])
+    def test_blocks_equal_the_whole_matrix(self, weighted: bool) -> None:
         """More rows than a block holds, and no multiple of them: against autograd through all similarities at once."""
         ours, whole = ([_unit(300, 8, seed=s).double().requires_grad_() for s in (1, 2)] for _ in range(2))
-        match = losses.info_nce(*ours)
+        weight = torch.arange(300).double() if weighted else None
+        match = losses.info_nce(*ours, weight=weight)
         logits = whole[0] @ whole[1].T / losses.TEMPERATURE
-        expected = F.cross_entropy(logits, torch.arange(300))
+        rows = F.cross_entropy(logits, torch.arange(300), reduction="none")
+        expected = rows.mean() if weight is None else rows @ weight / weight.sum()
         torch.testing.assert_close(match.loss, expected)
         assert float(match.top1) == pytest.approx(float((logits.argmax(1) == torch.arange(300)).double().mean()))
         (3 * match.loss).backward()
@@ -186,14 +192,25 @@ class TestCellLoss:
         student = _unit(3, 4, seed=1)
         image = torch.randn(2, 3, 4) * 5
         reached = torch.tensor([[True, True, False], [False, True, False]])
-        match = losses.cell_loss(student, torch.tensor([4, 0, 2]), image, reached, 10, _generator())
+        match = losses.cell_loss(student, torch.tensor([4, 0, 2]), None, image, reached, 10, _generator())
         expected = losses.info_nce(student[:2], F.normalize(torch.stack([image[1, 1], image[0, 0]]), dim=1))
         assert match.count == 2
         torch.testing.assert_close(match.loss, expected.loss)
 
+    def test_a_cell_counts_by_its_weight_and_not_at_all_without(self) -> None:
+        student, image, everywhere = _unit(3, 4, seed=1), torch.randn(1, 3, 4), torch.ones(1, 3, dtype=torch.bool)
+        weight, cell = torch.tensor([1.0, 0.0, 3.0]), torch.arange(3)
+        match = losses.cell_loss(student, cell, weight, image, everywhere, 10, _generator())
+        kept = torch.tensor([0, 2])
+        logits = student[kept] @ F.normalize(image[0, kept], dim=1).T / losses.TEMPERATURE
+        rows = F.cross_entropy(logits, torch.arange(2), reduction="none")
+        assert match.count == 2
+        torch.testing.assert_close(match.loss, (rows[0] + 3 * rows[1]) / 4)
+
     def test_draws_up_to_the_limit(self) -> None:
+        everywhere = torch.ones(1, 30, dtype=torch.bool)
         match = losses.cell_loss(
-            _unit(30, 4), torch.arange(30), torch.randn(1, 30, 4), torch.ones(1, 30, dtype=torch.bool), 7, _generator()
+            _unit(30, 4), torch.arange(30), None, torch.randn(1, 30, 4), everywhere, 7, _generator()
         )
         assert match.count == 7
 
@@ -215,7 +232,13 @@ def test_draws_are_uniform() -> None:
     "empty",
     [
         lambda: losses.cell_loss(
-            _unit(2, 4), torch.arange(2), torch.ones(1, 2, 4), torch.zeros(1, 2, dtype=torch.bool), 5, _generator()
+            _unit(2, 4),
+            torch.arange(2),
+            None,
+            torch.ones(1, 2, 4),
+            torch.zeros(1, 2, dtype=torch.bool),
+            5,
+            _generator(),
         ),
         lambda: losses.superpixel_loss(
             _unit(2, 4), torch.tensor([-1, -1]), _unit(1, 4, 2, 2), torch.zeros(1, 2, 2, dtype=torch.int64), 1

@@ -69,7 +69,7 @@ def test_each_view_teaches_every_level_that_is_read(view: str, read: tuple[str, 
         head = build_bev_head(
             CONV if view == "conv" else SMALL_BEV_HEAD, voxels.shape[1], grid, slab, TINY.voxel_size_m
         )
-        compared, cell = head(voxels, coords, torch.tensor(TINY.low, dtype=torch.int32))
+        compared, cell, _ = head(voxels, coords, torch.tensor(TINY.low, dtype=torch.int32))
         assert sorted(cell.tolist()) == list(range(2 * 4 * 4))
     (compared @ torch.rand(compared.shape[1])).square().sum().backward()
     last = max(LAYERS.index(name) for name in read)

@@ -79,8 +79,9 @@ def test_pixel_head_resamples_about_pixel_centres() -> None:
 def test_pool_head_equals_a_loop(voxels: tuple[Tensor, Tensor], edges_m: tuple[float, float, float]) -> None:
     features, coords = voxels
     head = build_bev_head(POOL, 5, GRID, SLAB_M, edges_m)
-    output, cell = head(features, coords, ORIGIN)
+    output, cell, count = head(features, coords, ORIGIN)
     numbers = _cells(coords, edges_m)
+    assert count.tolist() == [int((numbers == number).sum()) for number in cell.tolist()]
     assert (numbers == -1).any()
     assert sorted(cell.tolist()) == sorted(set(numbers) - {-1})  # each occupied cell, once
     for row, number in zip(output, cell.tolist(), strict=True):
@@ -93,8 +94,9 @@ def test_conv_head_equals_a_dense_one(voxels: tuple[Tensor, Tensor]) -> None:
     torch.manual_seed(1)
     head = build_bev_head(CONV, 5, GRID, SLAB_M, EDGES_M).eval()
     assert isinstance(head, ConvBevHead)
-    output, cell = head(features, coords, ORIGIN)
+    output, cell, count = head(features, coords, ORIGIN)
     assert sorted(cell.tolist()) == sorted(set(_cells(coords)) - {-1})
+    assert count.tolist() == [int((_cells(coords) == number).sum()) for number in cell.tolist()]
     low, size = torch.tensor([-8, -9, -2]), (16, 18, 4)  # the grid and slab, counted in voxels
     on_grid = coords.clone()
     on_grid[:, 1:] += ORIGIN - low.int()
@@ -116,7 +118,7 @@ def test_bev_heads_learn(voxels: tuple[Tensor, Tensor], config: BevHeadConfig) -
     features, coords = voxels
     features = features.clone().requires_grad_()
     head = build_bev_head(config, 5, GRID, SLAB_M, EDGES_M)
-    output, _ = head(features, coords, ORIGIN)
+    output = head(features, coords, ORIGIN).features
     _assert_unit(output.detach())
     output[:, 0].sum().backward()
     reached = features.grad.abs().sum(dim=1) > 0
@@ -126,7 +128,7 @@ def test_bev_heads_learn(voxels: tuple[Tensor, Tensor], config: BevHeadConfig) -
 
 def test_bev_head_with_no_voxel_on_the_grid(voxels: tuple[Tensor, Tensor]) -> None:
     features, coords = voxels
-    output, cell = build_bev_head(POOL, 5, GRID, SLAB_M, EDGES_M)(features, coords, ORIGIN + 1000)
+    output, cell, _ = build_bev_head(POOL, 5, GRID, SLAB_M, EDGES_M)(features, coords, ORIGIN + 1000)
     assert output.shape == (0, 16)
     assert cell.shape == (0,)
 
@@ -146,7 +148,7 @@ def test_a_voxelnet_has_as_many_cells_in_the_paper_recipe() -> None:
     assert isinstance(head, ConvBevHead) and head.pillars.per_cell == (8, 8, 80)
     assert head.pillars.cells == (256, 256)
     corners = torch.tensor([[0, 0, 0, 0], [0, 7, 7, 79], [0, 8, 0, 0], [0, 2047, 2047, 79], [0, 9, 9, 80]])
-    output, cell = head(torch.rand(5, 8), corners.int(), torch.tensor(config.student.low, dtype=torch.int32))
+    output, cell, _ = head(torch.rand(5, 8), corners.int(), torch.tensor(config.student.low, dtype=torch.int32))
     assert sorted(cell.tolist()) == [0, 256, 256 * 256 - 1]  # the last voxel lies above the slab
     _assert_unit(output.detach())
 

@@ -22,7 +22,7 @@ GOLDEN = {
     "paper finetune semkitti": "6881ab94cbef5e1d",
     "mini features": "ffb5183a93f4fb76",
     "mini pretrain ipv": "e18276b260fc9a1e",
-    "mini pretrain voxelnet": "ed7df3b5e8b513bc",
+    "mini pretrain voxelnet": "baf5bae52ba9654c",
     "paper pretrain voxelnet": "d44937a29a9ac083",
     "mini probe": "65d770c0d5c991f4",
     "mini eval": "cd238f94d229aed4",

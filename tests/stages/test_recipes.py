@@ -32,6 +32,10 @@ def test_steps_and_epochs_displace_each_other():
         load("mini", None, ["pretrain.steps=3", "pretrain.epochs=3"])
 
 
+def test_views_are_read_with_blanks_too():
+    assert load("mini", None, ["pretrain.views=bev, ipv"]).pretrain.views == ("ipv", "bev")
+
+
 def test_another_optimiser_replaces_the_whole_table():
     optimizer = load("mini", None, ['pretrain.optimizer={"kind": "sgd", "lr": 0.5}']).pretrain.optimizer
     assert (optimizer.kind, optimizer.lr) == ("sgd", 0.5)

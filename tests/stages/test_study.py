@@ -18,7 +18,7 @@ from stages.study import HVDISTILL, IPV, RANDOM, ROWS, Setup, cells
 from tests.cli.small_store import publish, run
 
 SOURCES = {name: Source(name) for name in ("nuscenes", "semkitti", "kitti")}
-ABOUT = {"command": "hvd table", "machine": "test"}
+ABOUT = {"command": "hvd table"}
 
 
 def setup(name="mini", sets=()):
@@ -104,6 +104,7 @@ def value(row: str, column: str, seed: int, miou: float) -> dict:
         "value": miou,
         "plan": f"{row}{column}{seed}",
         "key": "ab" * 32,
+        "machine": "test",
     }
     return {**named, "by_range": {"0-20 m": miou}, "per_class": {"car": miou, "bus": None}, "protocol": "line <1>"}
 
@@ -116,7 +117,7 @@ def test_results_are_read_back_and_shown(tmp_path):
     assert sorted(map(str, again)) == sorted(map(str, found))
     assert [(cell["row"], cell["seed"]) for cell in again] == [(RANDOM, 0), (RANDOM, 1), (IPV, 0), (IPV, 1)]
     text = (tmp_path / "table.md").read_text()
-    assert "| IPV | 30.5 (30.0, 31.0) |" in text
+    assert "Made by `hvd table` on test." in text and "| IPV | 30.5 (30.0, 31.0) |" in text
     assert "| IPV | **+25.0 ± 0.0 (2)** |" in text
 
 
@@ -139,6 +140,14 @@ def test_records_of_another_plan_are_set_aside_whole(tmp_path, capsys):
     assert (tmp_path / "table-1.json").read_text() == before and not (tmp_path / "table-2.json").exists()
     assert results.load(tmp_path)["cells"] == kept
     assert "1 of 3 values" in capsys.readouterr().err
+
+
+def test_each_value_keeps_the_machine_it_was_measured_on(tmp_path):
+    old = {name: item for name, item in value(IPV, "nuScenes-like 1%", 0, 20.0).items() if name != "machine"}
+    (tmp_path / results.FILE).write_text(json.dumps({"schema": 1, **ABOUT, "machine": "a laptop", "cells": [old]}))
+    results.write(tmp_path, [*results.load(tmp_path)["cells"], value(RANDOM, "nuScenes-like 1%", 0, 5.0)], ABOUT)
+    assert [cell["machine"] for cell in results.load(tmp_path)["cells"]] == ["test", "a laptop"]
+    assert "on a laptop and on test." in (tmp_path / "table.md").read_text()
 
 
 def test_a_value_is_taken_from_an_intact_artifact_alone(tmp_path):
@@ -223,7 +232,7 @@ def test_the_table_takes_the_best_rate_and_of_equals_the_recipes_own():
 
 
 def test_trials_are_read_back_and_the_best_is_shown(tmp_path):
-    named = {"row": IPV, "column": "nuScenes-like 1%", "plan": "p", "key": "ab"}
+    named = {"row": IPV, "column": "nuScenes-like 1%", "plan": "p", "key": "ab", "machine": "test"}
     tried = [{**named, "rate": 2.0, "value": 31.26}, {**named, "rate": 1.0, "value": 30.0}]
     results.write_trials(tmp_path, tried, ABOUT)
     assert results.load_trials(tmp_path) == tried[::-1]

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from hvd.errors import CheckFailedError, InputError, ResourceError
+from hvd.models.distiller import Cameras
 from hvd.models.student import read_config
 from hvd.training import checkpoint
 from hvd.training.interrupt import Interrupted
@@ -101,6 +102,38 @@ def test_accumulation_takes_as_many_steps_of_the_same_samples(runner):
     parts = runner.run(pretrain_step(steps=2, accumulate=2))
     assert whole.artifact.key != parts.artifact.key
     assert parts.artifact.details["metrics"]["steps"] == 2
+
+
+def test_pixels_without_a_measured_depth_can_be_left_out_of_the_ground(runner):
+    """What the two kinds of pixels put on the ground adds up to what all of them do."""
+    step = pretrain_step(views="bev")
+    inputs = {name: runner.run(node).artifact.path for name, node in step.inputs}
+    config = step.config.with_(bev=step.config.bev.with_(lift=None, min_weight=0.0))
+    batch = pretrain.open_data(config, inputs).batch([0, 1], 0)
+    networks = pretrain.build_networks(config).eval()
+    features = pretrain.image_features(None, batch.pixels)
+    some = config.with_(bev=config.bev.with_(lift="measured"))
+    with torch.no_grad():
+        voxels = networks.student(batch.feature, batch.coords, batch.batch_size)
+        everything, nearest = pretrain.ground_view(config, networks, voxels, features, batch)
+        measured, _ = pretrain.ground_view(some, networks, voxels, features, batch)
+        bins = config.bev.depth_bins
+        left = (nearest < bins.lo_m) | (nearest >= bins.hi_m)
+        cameras = (batch.intrinsics, batch.lidar_from_camera, batch.ego_from_camera, batch.aug_from_image)
+        cameras = Cameras(*cameras, batch.aug_from_lidar)
+        rest = networks.bev(voxels, batch.coords, batch.origin, features, cameras, left)
+    assert 0 < left.sum() < left.numel()
+    torch.testing.assert_close(measured.image + rest.image, everything.image, rtol=1e-4, atol=1e-5)
+    assert torch.equal(measured.reached | rest.reached, everything.reached)
+    assert measured.reached.sum() < everything.reached.sum()
+
+
+def test_a_cell_counts_by_the_voxels_above_it():
+    bev, voxels = load("smoke").pretrain.bev, torch.tensor([1, 2, 5, 40])
+    plain = bev.with_(min_voxels=None, weigh_up_to=None)
+    assert pretrain.cell_weights(voxels, plain) is None
+    assert pretrain.cell_weights(voxels, plain.with_(weigh_up_to=16)).tolist() == [1, 2, 5, 16]
+    assert pretrain.cell_weights(voxels, plain.with_(min_voxels=2)).tolist() == [0, 1, 1, 1]
 
 
 def test_ppkt_and_uncached_features_run(runner):
