@@ -144,7 +144,7 @@ def test_a_root_of_objects_is_told_by_its_folder(tmp_path: Path, monkeypatch: py
 def test_files_that_key_frames_name_and_that_are_not_there_fail(tmp_path: Path) -> None:
     root = write_nuscenes(tmp_path)
     (check,) = doctor.data_sets(root, VERSION)
-    assert check == ("nuscenes data", "ok", f"{root} {VERSION} without labels, 12 sweeps and images")
+    assert check == ("nuscenes data", "ok", f"{root} {VERSION}, 12 sweeps and images")
     sweeps = sorted((root / "samples" / "LIDAR_TOP").iterdir())
     for path in sweeps:
         path.unlink()

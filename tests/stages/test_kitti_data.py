@@ -136,7 +136,12 @@ def test_sizes_of_its_images_are_its_own() -> None:
             ends = zip(pretrain.image_augmentation.ratio, usual.image_augmentation.ratio, strict=True)
             wider = pretrain.width / pretrain.height * usual.height / usual.width
             assert all(one / two == pytest.approx(wider) for one, two in ends)
-    assert load("mini", None, ["pretrain.height=64", "features.height=64"], "kitti").pretrain.height == 64
+    assert (
+        load(
+            "mini", None, [f"{part}.height=64" for part in ("pretrain", "features", "superpixels")], "kitti"
+        ).pretrain.height
+        == 64
+    )
 
 
 def test_reproduce_makes_nothing_of_it() -> None:
