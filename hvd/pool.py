@@ -93,9 +93,9 @@ def worker_pool(workers: int, label: str, option: str = "--workers") -> Iterator
         try:
             yield pool
         except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
             for child in multiprocessing.active_children():
                 child.terminate()
+            pool.shutdown(wait=False)  # cancelling what waits would make Python's own thread stumble over a dead worker
             if isinstance(error, BrokenProcessPool):
                 hint = f"what is finished is kept: run again, with fewer {option}"
                 raise ResourceError(f"a worker of {label} died", where=" or ".join(pool.busy()) or None,

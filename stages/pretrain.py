@@ -70,12 +70,14 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
         for step in range(training.step, total):
             optimizer.zero_grad(set_to_none=True)
             tokens: list[str] = []
+            of_parts: list[Terms] = []
             for part in range(parts):
                 batch = moved(next(batches), device)
                 loss, terms = losses(config, networks, teacher, batch, (step, part))
                 (loss / parts).backward()
+                of_parts.append(terms)
                 tokens += batch.tokens
-            training.advance(lr_share(config.optimizer, step, total), terms, tokens)
+            training.advance(lr_share(config.optimizer, step, total), mean_terms(of_parts), tokens)
             if stop.signum is not None or (training.step % config.save_every == 0 and training.step < total):
                 training.save()
             stop.raise_if_asked()
@@ -236,6 +238,11 @@ def cell_weights(voxels: Tensor, config: BevConfig) -> Tensor | None:
     if config.min_voxels is None and config.weigh_up_to is None:
         return None
     return voxels.clamp(max=config.weigh_up_to or 1).float() * (voxels >= (config.min_voxels or 1))
+
+
+def mean_terms(parts: list[Terms]) -> Terms:
+    """The mean of each term over the parts of a batch."""
+    return {name: torch.stack([part[name].detach() for part in parts]).mean() for name in parts[0]}
 
 
 def _health(name: str, match: Match) -> Terms:
