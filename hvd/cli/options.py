@@ -146,7 +146,7 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     place = root or os.environ.get(f"HVD_{dataset.upper()}") or getattr(configured, dataset)
     if str(place) == BUILT_IN:
         place = None
-    if version is not None and not place:
+    if version is not None and dataset == "nuscenes" and not place:
         raise UsageError(f"--version {version} is of real data", hint="pass --root too")
     version = version or configured.version
     source = Source(dataset, Path(place).expanduser() if place else None, version)  # type: ignore[arg-type]
