@@ -2,6 +2,7 @@
 
 import platform
 import shlex
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -81,10 +82,13 @@ def set_aside(path: Path, known: list[Any], kept: list[Any], write: Callable[[li
     if len(kept) == len(known):
         return
     number = next(n for n in count(1) if not path.with_stem(f"{path.stem}-{n}").exists())
-    aside = path.rename(path.with_stem(f"{path.stem}-{number}"))
+    aside = path.with_stem(f"{path.stem}-{number}")
+    shutil.copyfile(path, aside)
     log.warn(f"{len(known) - len(kept)} of {len(known)} values in {path} are of another plan; they are kept in {aside}")
     if kept:
         write(kept)
+    else:
+        path.unlink()
 
 
 def _measure(

@@ -197,6 +197,9 @@ class TestOpenPcdet:
         torch.save({"model_state": old}, path)
         with pytest.raises(InputError, match="matched 48 of 60"):
             load_openpcdet(_network(9), path)
+        torch.save({"model_state": {"backbone_3d.pos_embed": torch.ones(1)}}, path)  # of a transformer
+        with pytest.raises(InputError, match="matched 0 of 60"):
+            load_openpcdet(_network(9), path)
         torch.save({"model_state": {"dense_head.weight": torch.ones(1)}}, path)
         with pytest.raises(InputError, match="no OpenPCDet encoder"):
             load_openpcdet(_network(9), path)

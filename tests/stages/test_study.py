@@ -140,6 +140,8 @@ def test_records_of_another_plan_are_set_aside_whole(tmp_path, capsys):
     assert (tmp_path / "table-1.json").read_text() == before and not (tmp_path / "table-2.json").exists()
     assert results.load(tmp_path)["cells"] == kept
     assert "1 of 3 values" in capsys.readouterr().err
+    set_aside(tmp_path / results.FILE, kept, [], partial(results.write, tmp_path, about=ABOUT))
+    assert results.load(tmp_path)["cells"] == [] and (tmp_path / "table-2.json").exists()
 
 
 def test_each_value_keeps_the_machine_it_was_measured_on(tmp_path):

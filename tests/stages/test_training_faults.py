@@ -46,6 +46,17 @@ def test_a_bad_step_changes_neither_weights_nor_statistics(training: Training, f
     assert not torch.equal(before["0.weight"], state(training)["0.weight"])
 
 
+@pytest.mark.parametrize("first", [1.0, float("nan")])
+def test_a_short_training_without_one_good_step_gives_nothing(training: Training, first: float) -> None:
+    training.total = 2
+    step(training, value=first)
+    if first == 1.0:
+        step(training, value=float("nan"))
+        return
+    with pytest.raises(CheckFailedError, match="not finite in any step"):
+        step(training, value=float("nan"))
+
+
 def test_five_bad_steps_in_a_row_end_it_and_name_the_batches(training: Training) -> None:
     for _ in range(3):
         step(training)
