@@ -361,6 +361,15 @@ def test_second_implementation_on_few_frames(
     compare([random_scene(rng, ties) for _ in range(frames)], tmp_path_factory.mktemp("kitti"))
 
 
+def test_a_place_without_a_size_is_detected_in_the_image_alone() -> None:
+    """Multiplied, two unknown sizes of -1 would look like a square metre."""
+    true = thing(size=(1.0, 1.0, 1.0))
+    found = thing(size=(-1.0, -1.0, -1.0), score=0.9)
+    curves = one([true, true], [found, found]).curves
+    assert curves["2d", "Car", "easy"][0] == 1
+    assert curves["bev", "Car", "easy"].max() == curves["3d", "Car", "easy"].max() == 0
+
+
 def test_order_does_not_matter(tmp_path: Path) -> None:
     """Of detections in a file and of frames, where no two scores are equal."""
     rng = np.random.default_rng(5)
