@@ -201,20 +201,19 @@ def bird_eye_loss(
 ) -> tuple[Match, Tensor, Tensor]:
     """BEV: student and image features of one ground cell match; the depth that lifts the pixels is learnt beside."""
     assert config.bev is not None
-    view, nearest = ground_view(config, networks, voxels, features, batch)
+    view, nearest, labels = ground_view(config, networks, voxels, features, batch)
     student, weight = view.student, cell_weights(view.student.voxels, config.bev)
     generator = seeding.torch_generator(config.seed, "bev", *step)
     seen = view.image, view.reached
     match = cell_loss(student.features, student.cell, weight, *seen, config.bev.cells, generator, config.temperature)
-    labels = depth_labels(nearest, config.bev.depth_bins)
     depth = depth_loss(view.depth_logits, labels, config.bev.depth_loss)
     return match, depth, abs_rel(view.depth_logits, labels, nearest, config.bev.depth_bins)
 
 
 def ground_view(
     config: PretrainConfig, networks: Distiller, voxels: Tensor, features: Tensor, batch: PretrainBatch
-) -> tuple[BevView, Tensor]:
-    """Both modalities on the ground, and the depth (I, h, w) in metres that points give feature cells, 0 = none."""
+) -> tuple[BevView, Tensor, Tensor]:
+    """Both modalities on the ground; each feature cell's nearest depth (I, h, w) in metres, 0 = none, and its bin."""
     assert config.bev is not None and networks.bev is not None
     cameras = Cameras(
         batch.intrinsics, batch.lidar_from_camera, batch.ego_from_camera, batch.aug_from_image, batch.aug_from_lidar
@@ -224,9 +223,9 @@ def ground_view(
     images, _, h, w = features.shape
     stride = config.teacher.shape.stride
     nearest = nearest_depth(batch.pair_uv, batch.pair_depth, batch.pair_image, images, h, w, stride)
-    measured = config.bev.lift == "measured"
-    lifted = depth_labels(nearest, config.bev.depth_bins) >= 0 if measured else None
-    return networks.bev(voxels, batch.coords, batch.origin, features, cameras, lifted), nearest
+    labels = depth_labels(nearest, config.bev.depth_bins)
+    lifted = labels >= 0 if config.bev.lift == "measured" else None
+    return networks.bev(voxels, batch.coords, batch.origin, features, cameras, lifted), nearest, labels
 
 
 def cell_weights(voxels: Tensor, config: BevConfig) -> Tensor | None:

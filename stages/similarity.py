@@ -121,7 +121,7 @@ def _cell_map(
 ) -> Floats | None:
     if networks.bev is None:
         return None
-    view, _ = ground_view(config, networks, voxels, features, batch)
+    view, _, _ = ground_view(config, networks, voxels, features, batch)
     one = batch.pair_voxel[pair : pair + 1]
     cell = networks.bev.head(voxels[one], batch.coords[one], batch.origin).cell
     if not len(cell):

@@ -1,5 +1,7 @@
 """Boxes for `hvd draw`: what KITTI's labels say of a frame, and what a detector's result files do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 LABELLED, DETECTED, UNKNOWN = (60, 255, 60), (255, 60, 60), (150, 150, 150)
 
 
-def label_folder(store: "Store", item: "Artifact") -> Path:
+@contextmanager
+def label_folder(store: "Store", item: "Artifact") -> Iterator[Path]:
     """Where labels and calibrations of the frames `item` are: in the boxes made of them, or else in the data set.
+
+    `hvd gc` leaves the boxes alone meanwhile.
 
     Raises:
         InputError: neither they nor the built-in world are in the store.
@@ -29,10 +34,12 @@ def label_folder(store: "Store", item: "Artifact") -> Path:
     from stages.intact import require_intact
 
     boxes = store.newest("boxes", lambda found: bool(found.key_inputs["inputs"]["frames"] == item.digest))
-    if boxes is not None:
+    if boxes is None:
+        yield _data_root(store, item) / "training"
+        return
+    with boxes.reading():
         require_intact(boxes)
-        return boxes.path
-    return _data_root(store, item) / "training"
+        yield boxes.path
 
 
 def _data_root(store: "Store", item: "Artifact") -> Path:

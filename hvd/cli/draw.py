@@ -57,7 +57,8 @@ def draw(
         panels = camera_panels(opened, item, frames, shown, frame)
         boxes: list[BoxSet] = []
         if frames.attributes["dataset"] == "kitti":
-            boxes, lines = find_boxes(label_folder(opened, item), results, min_score, shown)
+            with label_folder(opened, item) as folder:
+                boxes, lines = find_boxes(folder, results, min_score, shown)
             panels = [replace(panel, lines=tuple(lines)) for panel in panels]
         elif results is not None:
             raise UsageError("--results is for frames of kitti", where=item.key[:8])

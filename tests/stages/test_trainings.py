@@ -115,8 +115,8 @@ def test_pixels_without_a_measured_depth_can_be_left_out_of_the_ground(runner):
     some = config.with_(bev=config.bev.with_(lift="measured"))
     with torch.no_grad():
         voxels = networks.student(batch.feature, batch.coords, batch.batch_size)
-        everything, nearest = pretrain.ground_view(config, networks, voxels, features, batch)
-        measured, _ = pretrain.ground_view(some, networks, voxels, features, batch)
+        everything, nearest, _ = pretrain.ground_view(config, networks, voxels, features, batch)
+        measured, _, _ = pretrain.ground_view(some, networks, voxels, features, batch)
         bins = config.bev.depth_bins
         left = (nearest < bins.lo_m) | (nearest >= bins.hi_m)
         cameras = (batch.intrinsics, batch.lidar_from_camera, batch.ego_from_camera, batch.aug_from_image)
