@@ -42,22 +42,23 @@ def run(config: EvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Run
     backbone, head, voxel_size_m = load_model(inputs["model"], len(classes.names), device)
     data = SegmentationData(inputs["frames"], inputs["labels"], classes, MovingVoxels(voxel_size_m))
     rows = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
+    data.require_labels(rows)
     writer = PredictionWriter(work.folder / "predictions", config.dataset, config.split) if config.predictions else None
 
     bands = len(config.range_edges_m) + 1
     tables = np.zeros((bands, len(classes.names), len(classes.names)), np.int64)
     not_finite = 0
     for row in log.track(rows, f"eval {config.dataset}"):
-        frame = data.frames.frame(row)
+        points = data.frames.points(row)
         predicted, missing = predict(backbone, head, data, row, device)
         not_finite += missing
         truth = data.point_labels(row)
-        band = np.digitize(np.linalg.norm(frame.point[:, :2], axis=1), config.range_edges_m)
+        band = np.digitize(np.linalg.norm(points[:, :2], axis=1), config.range_edges_m)
         for index in range(bands):
             mine = band == index
             tables[index] += confusion(truth[mine], predicted[mine], len(classes.names))
         if writer:
-            writer.add(frame.token, classes.inverse[predicted])
+            writer.add(data.frames.tokens[row], classes.inverse[predicted])
     if writer:
         writer.close()
     line = protocol.evaluation(config, inputs, data.frames, len(rows))
@@ -105,7 +106,10 @@ def summarise(tables: NDArray[np.int64], config: EvalConfig, classes: LabelMap) 
     }
     return {
         "miou": round(100 * miou(whole, absent), 4),
-        "by_range": {name: round(100 * miou(table, absent), 4) for name, table in zip(names, tables, strict=True)},
+        "by_range": {
+            name: round(100 * miou(table, absent), 4) if table.any() else None
+            for name, table in zip(names, tables, strict=True)
+        },
         "per_class": per_class,
         "confusion": whole.tolist(),
     }

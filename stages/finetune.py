@@ -38,6 +38,7 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
     classes = LABEL_MAPS[config.dataset]
     data = SegmentationData(inputs["frames"], inputs["labels"], classes, MovingVoxels(config.student.voxel_size_m))
     chosen = labelled_rows(config, inputs["frames"], data.frames.scenes)
+    data.require_labels(chosen)
     labelled = usable(chosen, data.frames.num_points, data.frames.tokens, "point")
     backbone = build_backbone(config, inputs.get("student"), device)
     if config.reestimate_norm:
@@ -117,9 +118,10 @@ def forward(
     if isinstance(batch, list):
         return head(torch.cat([f for f, _ in batch]).float()), torch.cat([label for _, label in batch])
     batch = moved(batch, device)
-    with torch.set_grad_enabled(not config.linear_probe):
-        features = backbone(batch.feature, batch.coords, batch.batch_size)
-    return head(features), batch.label
+    with torch.autocast(device.type, torch.bfloat16, enabled=config.amp):
+        with torch.set_grad_enabled(not config.linear_probe):
+            features = backbone(batch.feature, batch.coords, batch.batch_size)
+        return head(features), batch.label
 
 
 def losses(scores: Tensor, label: Tensor, lovasz: bool) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cache.work import Work
+from hvd import log
 from hvd.datasets.prepared import Frame, Frames, write_frames
 from hvd.datasets.sample import CameraView, Sample
 from hvd.datasets.splits import SPLIT_KINDS
@@ -63,7 +64,8 @@ def count_odd(frames: Frames) -> dict[str, int]:
     has_cameras = bool(frames.attributes["cameras"])
     return {
         "points_not_finite": sum(
-            int((~np.isfinite(f.point).all(1)).sum()) for f in map(frames.frame, range(len(frames)))
+            int((~np.isfinite(frames.points(row)).all(1)).sum())
+            for row in log.track(range(len(frames)), "check points")
         ),
         "empty_sweeps": int((frames.num_points == 0).sum()),
         "none_in_view": int((frames.num_pairs == 0).sum()) if has_cameras else 0,

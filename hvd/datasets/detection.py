@@ -61,7 +61,7 @@ class DetectionData:
 
     def points(self, index: int) -> NDArray[np.float32]:
         """The finite points (N, 4) of a frame that its image shows: only those were labelled."""
-        token, points = self.frames.tokens[index], self.frames.frame(index).point
+        token, points = self.frames.tokens[index], self.frames.points(index)
         points = points[np.isfinite(points).all(axis=1)]
         shown: NDArray[np.float32] = points[shown_by(points, self.boxes.calibration(token), *self.boxes.sizes[token])]
         return shown

@@ -52,6 +52,16 @@ class SegmentationData:
         self.labels = None if labels is None else Labels(labels)
         self.classes, self.voxelizer = classes, voxelizer
 
+    def require_labels(self, rows: Sequence[int]) -> None:
+        """Raises InputError if one of the frames `rows` has no labels, as those of test sequences."""
+        assert self.labels is not None, "opened without labels"
+        lacking = self.labels.num_points != self.frames.num_points
+        first = next((row for row in rows if lacking[row]), None)
+        if first is not None:
+            raise InputError(
+                "no labels for sample", where=self.frames.tokens[first], hint="choose a split that has labels"
+            )
+
     def point_labels(self, index: int) -> NDArray[np.uint8]:
         """Classes of a frame's points (P,), 255 = ignored."""
         assert self.labels is not None, "opened without labels"
@@ -66,17 +76,17 @@ class SegmentationData:
         """The voxels of frames `indices`, augmented as `seed` = (seed, draw) decides."""
         samples, labels, tokens = [], [], []
         for place, index in enumerate(indices):
-            frame = self.frames.frame(index)
+            raw, token = self.frames.points(index), self.frames.tokens[index]
             with np.errstate(invalid="ignore"):  # points that are not finite, which are in no voxel
-                points = frame.point[:, :3].astype(np.float64)
+                points = raw[:, :3].astype(np.float64)
                 if augmentation is not None:
                     rng = numpy_generator(seed[0], "finetune", seed[1], place)
                     points = transform(augment.draw_point_matrix(augmentation, rng), points)
-            voxels = self.voxelizer.voxels(points, frame.point[:, 3])
+            voxels = self.voxelizer.voxels(points, raw[:, 3])
             if augmentation is not None and len(voxels.coords) == 0:
-                raise InputError("a labelled frame has no finite point", where=frame.token, hint="shift --label-offset")
+                raise InputError("a labelled frame has no finite point", where=token, hint="shift --label-offset")
             samples.append(voxels)
-            tokens.append(frame.token)
+            tokens.append(token)
             labels.append(self._voxel_labels(index, voxels.point_voxel, len(voxels.coords)))
         batch = self.voxelizer.collate(samples)
         return VoxelBatch(

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from hvd.datasets.fingerprint import check_layout, fingerprint, has_labels
-from hvd.datasets.kitti import detected_objects, hold_out, open_kitti, shown
+from hvd.datasets.kitti import detected_objects, hold_out, open_kitti, shown_by
 from hvd.datasets.kitti_files import read_results, write_objects
 from hvd.datasets.listing import list_frames
 from hvd.datasets.prepared import Frames, part_path, write_frames
@@ -46,18 +46,18 @@ def test_samples(root: Path) -> None:
         data.read_labels(sample, POINTS)
 
 
-def test_points_outside_of_the_image_are_dropped_on_request(root: Path) -> None:
-    data = open_kitti(root, image_points_only=True)
-    everything = open_kitti(root)
+def test_points_that_the_image_shows(root: Path) -> None:
+    data = open_kitti(root)
     for sample in data.samples:
-        points, calibration = everything.read_points(sample), data.read_calibration(sample)
+        points, calibration = data.read_points(sample), data.read_calibration(sample)
+        width, height = sample.cameras[0].width, sample.cameras[0].height
         kept = []
         for point in points:
             u, v, w = calibration.image_from_rect @ calibration.rect_from_lidar @ [*point[:3].astype(np.float64), 1.0]
-            inside = w > 0 and 0 <= u / w < sample.cameras[0].width and 0 <= v / w < sample.cameras[0].height
+            inside = w > 0 and 0 <= u / w < width and 0 <= v / w < height
             kept.append(inside)
         assert 0 < sum(kept) < len(points)
-        np.testing.assert_array_equal(data.read_points(sample), points[kept])
+        assert shown_by(points, calibration, width, height).tolist() == kept
 
 
 def test_one_size_cuts_right_and_bottom(root: Path) -> None:
@@ -78,8 +78,19 @@ def test_splits(root: Path) -> None:
     assert data.splits("paper") == {"train": ("000003", "000001"), "val": ("000002",), "test": ()}
     (root / "splits.json").write_text(json.dumps({"paper": {"train": ["000000"]}}))
     assert data.splits("paper") == {"train": ("000000",)}
+    assert data.splits("parametrize") == {}, "not asked for by all who bring their own"
+    (root / "splits.json").write_text(json.dumps({"parametrize": {"train": ["000000"]}}))
     with pytest.raises(InputError, match=r"splits\.json"):
-        data.splits("parametrize")
+        data.splits("paper")
+
+
+def test_frames_of_the_validation_part_alone_are_enough(root: Path) -> None:
+    (root / "ImageSets").mkdir()
+    (root / "ImageSets/train.txt").write_text("000900\n")
+    (root / "ImageSets/val.txt").write_text("000001\n")
+    data = open_kitti(root)
+    assert data.splits("paper")["val"] == ("000001",)
+    assert not any(data.splits("parametrize").values()), "the training part is not here, nor is a part of it"
 
 
 def test_lists_of_frames_that_are_not_here(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,14 +312,15 @@ def test_recorded_points_in_boxes(real_data: Callable[[str], Path]) -> None:
     for sample in data.samples:
         labels = data.read_objects(sample).of("Car", "Pedestrian", "Cyclist")
         boxes = lidar_from_rect_boxes(labels.box3d, data.read_calibration(sample).rect_from_lidar)
-        points = data.read_points(sample)
+        points, view = data.read_points(sample), sample.cameras[0]
+        shown = shown_by(points, data.read_calibration(sample), view.width, view.height)
         inside = points_in_boxes(points[:, :3], boxes)
         for row, box in enumerate(boxes):
             near = np.flatnonzero(np.abs(points[:, :2] - box[:2]).max(axis=1) < 10)
             expected = sum(_contains(box, points[i]) for i in near)
             assert inside[row].sum() == expected == inside[row, near].sum()
             found[sample.token, row, labels.types[row]] = int(expected)
-            assert shown(points[inside[row]], sample.cameras[0]).mean() > 0.95, "what was annotated is in the image"
+            assert shown[inside[row]].mean() > 0.95, "what was annotated is in the image"
     assert found == {
         ("000000", 0, "Pedestrian"): 377,
         ("000001", 0, "Car"): 9,
@@ -333,4 +345,3 @@ def test_recorded_frames_prepare(real_data: Callable[[str], Path]) -> None:
     frame = prepare(data, data.samples[1], (92, 306))
     assert 15_000 < len(frame.pairs) < 25_000, "a sixth of the sweep is in the image"
     assert (frame.sparse_depth > 0).mean() > 0.2
-    assert len(open_kitti(data.root, image_points_only=True).read_points(data.samples[1])) > len(frame.pairs)

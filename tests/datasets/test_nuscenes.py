@@ -113,8 +113,10 @@ def test_own_splits_win(root: Path) -> None:
     own = {"paper": {"train": ["scene-0103", "scene-9999"], "val": ["scene-0061"]}}
     (root / "splits.json").write_text(json.dumps(own))
     assert opened(root).splits("paper") == {"train": ("scene-0103",), "val": ("scene-0061",)}
-    with pytest.raises(InputError, match=r"splits\.json.*parametrize"):
-        opened(root).splits("parametrize")
+    assert opened(root).splits("parametrize") == {}
+    (root / "splits.json").write_text(json.dumps({"parametrize": own["paper"]}))
+    with pytest.raises(InputError, match=r"splits\.json.*'paper'"):
+        opened(root).splits("paper")
 
 
 @pytest.mark.parametrize("text", ["{", '{"paper": 3}', '{"paper": {"train": "scene-0061"}}', "[1]", "[" * 100_000])
@@ -214,6 +216,13 @@ def test_wrong_root(tmp_path: Path) -> None:
         open_nuscenes(tmp_path / "nowhere", VERSION)
     with pytest.raises(InputError, match=r"v1\.0-mini"):
         open_nuscenes(tmp_path, "v1.0-mini")
+
+
+def test_the_other_table_of_categories_is_named(root: Path) -> None:
+    """nuScenes and nuScenes-lidarseg both bring a category.json: the one unpacked last stays."""
+    edit(root, "category", lambda rows: [row.pop("index") for row in rows])
+    with pytest.raises(InputError, match=r"category\.json.*unpack nuScenes-lidarseg last"):
+        opened(root)
 
 
 @pytest.mark.parametrize("size", [19, 21, 16 * 7])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hvd.datasets.labels import IGNORED, SEMANTICKITTI
+from hvd.datasets.listing import list_frames
 from hvd.datasets.semantickitti import open_semantickitti
 from hvd.errors import InputError
 from tests.datasets.tiny import POINTS, write_semantickitti
@@ -58,6 +59,10 @@ def test_splits(root: Path) -> None:
     assert data.splits("parametrize") == {"train": ("00",), "val": ()}, "07 is held out, and not here"
     (root / "splits.json").write_text(json.dumps({"paper": {"train": ["08"]}}))
     assert data.splits("paper") == {"train": ("08",)}
+    listing = list_frames(root, "semkitti", None)
+    assert listing.rows("paper", "train") == [3, 4]
+    with pytest.raises(InputError, match="split val holds no frame"):
+        listing.rows("paper", "val")
 
 
 def test_test_sequences_have_no_labels(tmp_path: Path) -> None:

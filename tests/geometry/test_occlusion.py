@@ -15,7 +15,7 @@ def test_a_point_is_hidden_by_a_nearer_one_of_its_patch_and_camera():
         uv=rng.uniform(2, 90, (count, 2)).astype(np.float32),
         depth=rng.uniform(2, 60, count).astype(np.float32),
     )
-    patch = np.floor((pairs.uv.astype(np.float64) + 0.5) / 12)
+    patch = np.floor((pairs.uv.astype(np.float64) + 0.5) / 12)  # of 900
     expected = [
         any(
             pairs.camera[j] == pairs.camera[i]
@@ -25,10 +25,10 @@ def test_a_point_is_hidden_by_a_nearer_one_of_its_patch_and_camera():
         )
         for i in range(count)
     ]
-    assert occluded(pairs).tolist() == expected
+    assert occluded(pairs, 900).tolist() == expected
     assert 0 < sum(expected) < count
 
 
 def test_no_pair_hides_none():
     empty = Pairs(np.empty(0, np.int32), np.empty(0, np.uint8), np.empty((0, 2), np.float32), np.empty(0, np.float32))
-    assert occluded(empty).shape == (0,)
+    assert occluded(empty, 900).shape == (0,)

@@ -36,6 +36,11 @@ def _network(seed: int, config: VoxelNetConfig = TINY) -> VoxelNet:
     return network
 
 
+def test_an_empty_cloud_has_no_features() -> None:
+    empty = torch.zeros(0, 4)
+    assert _network(0)(empty, empty.int(), 1).shape == (0, TINY.feature_channels)
+
+
 def _inputs(seed: int, share: float = 0.03) -> tuple[Tensor, Tensor]:
     coords = random_coords(2, SHAPE, share, seed)
     return torch.randn(len(coords), 4, generator=torch.Generator().manual_seed(seed)), coords

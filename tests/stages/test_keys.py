@@ -17,13 +17,13 @@ from tests.conftest import REPOSITORY
 GOLDEN = {
     "paper frames": "da772edaad90e168",
     "paper superpixels": "8c2aa93493c5fd10",
-    "paper pretrain": "5d09f20484a28e96",
-    "paper finetune nuscenes": "b67c43524c4dbef7",
-    "paper finetune semkitti": "6881ab94cbef5e1d",
+    "paper pretrain": "18f46222f0651ecd",
+    "paper finetune nuscenes": "8d082a5476ef22e7",
+    "paper finetune semkitti": "954b5a669a47fc87",
     "mini features": "ffb5183a93f4fb76",
     "mini pretrain ipv": "e18276b260fc9a1e",
     "mini pretrain voxelnet": "baf5bae52ba9654c",
-    "paper pretrain voxelnet": "d44937a29a9ac083",
+    "paper pretrain voxelnet": "7d51cd2985b295e4",
     "mini probe": "65d770c0d5c991f4",
     "mini eval": "cd238f94d229aed4",
 }

@@ -119,6 +119,11 @@ def test_results_are_read_back_and_shown(tmp_path):
     text = (tmp_path / "table.md").read_text()
     assert "Made by `hvd table` on test." in text and "| IPV | 30.5 (30.0, 31.0) |" in text
     assert "| IPV | **+25.0 ± 0.0 (2)** |" in text
+    assert "Teacher: none yet." in text
+    taught = [{**cell, "protocol": "student U-Net ipv on here, teacher resnet50 (moco.pth)"} for cell in found]
+    results.write(tmp_path, taught, {**ABOUT, "views": "ipv+bev"})
+    text = (tmp_path / "table.md").read_text()
+    assert "Teacher: resnet50 (moco.pth)." in text and "The views of the recipe: ipv+bev." in text
 
 
 def test_records_of_another_plan_are_set_aside_whole(tmp_path, capsys):
@@ -239,6 +244,10 @@ def test_trials_are_read_back_and_the_best_is_shown(tmp_path):
     results.write_trials(tmp_path, tried, ABOUT)
     assert results.load_trials(tmp_path) == tried[::-1]
     assert "| IPV | 1: 30.0, **2: 31.3** |" in (tmp_path / "tuning.md").read_text()
+    begun = [*tried, {**named, "row": RANDOM, "rate": 1.0, "value": 20.0}]
+    results.write_trials(tmp_path, begun, ABOUT)
+    assert "| random init | 1: 20.0 |" in (tmp_path / "tuning.md").read_text(), "nothing is chosen yet"
+    results.write_trials(tmp_path, tried, ABOUT)
     (tmp_path / results.TRIALS_FILE).write_text('{"schema": 1, "command": "", "machine": "", "trials": [{"row": 1}]}')
     with pytest.raises(InputError, match="cannot read the results"):
         results.load_trials(tmp_path)

@@ -2,11 +2,13 @@
 
 import dataclasses
 import json
+import shutil
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from hvd.datasets.augment_config import ImageAugmentation
 from hvd.errors import CheckFailedError, InputError, ResourceError
 from hvd.models.distiller import Cameras
 from hvd.models.student import read_config
@@ -17,7 +19,9 @@ from stages.finetune import losses
 from stages.plans import Source
 from stages.recipes import load, smoke
 from stages.runner import Runner
+from stages.similarity import similarity
 from stages.training import Training
+from tests.datasets.tiny import write_semantickitti
 
 NUSCENES, SEMKITTI = Source("nuscenes"), Source("semkitti")
 
@@ -128,6 +132,14 @@ def test_pixels_without_a_measured_depth_can_be_left_out_of_the_ground(runner):
     assert measured.reached.sum() < everything.reached.sum()
 
 
+def test_the_protocol_says_what_differs_from_the_method():
+    paper, mini = load("paper").pretrain, load("mini").pretrain
+    assert protocol.views(paper.only_views()) == "ipv+bev"
+    assert protocol.views(mini.only_views()) == "ipv+bev (measured pixels, cells weighed by voxels)"
+    filtered = mini.with_(views="ipv", occlusion_filter=True).only_views()
+    assert protocol.views(filtered) == "ipv without occluded points"
+
+
 def test_a_cell_counts_by_the_voxels_above_it():
     bev, voxels = load("smoke").pretrain.bev, torch.tensor([1, 2, 5, 40])
     plain = bev.with_(min_voxels=None, weigh_up_to=None)
@@ -148,7 +160,7 @@ def test_a_voxelnet_is_a_student_like_any(runner):
     outcome = runner.run(step)
     assert read_config(outcome.artifact.path / "student.safetensors") == step.config.student
     record = protocol.read(outcome.artifact.path)
-    assert protocol.student_line(record).startswith("student VoxelNet (voxels 0.2 x 0.2 x 0.1 m) ipv+bev on built-in")
+    assert protocol.student_line(record).startswith("student VoxelNet (voxels 0.2 x 0.2 x 0.1 m) ipv+bev (")
     assert isinstance(record, dict) and record["voxel_size_m"] == [0.2, 0.2, 0.1]
     with pytest.raises(InputError, match="a VoxelNet, and a U-Net is needed"):
         runner.run(finetune_step(SEMKITTI, step))
@@ -207,6 +219,38 @@ def test_fine_tuning_resumes_to_the_same_bits(runner, monkeypatch):
     fresh = Runner(runner.store, runner.runtime).run(finetune_step(SEMKITTI, steps=4, save_every=7))
     for name in ("student.safetensors", "head.safetensors"):
         assert same(load_file(resumed.artifact.path / name), load_file(fresh.artifact.path / name))
+
+
+def test_mixed_precision_reaches_the_head(runner):
+    plain, mixed = (runner.run(finetune_step(NUSCENES, steps=1, amp=amp)).artifact for amp in (False, True))
+    one, other = (item.details["metrics"]["loss"] for item in (plain, mixed))
+    assert one != other and other == pytest.approx(one, rel=0.02)
+
+
+def test_sequences_without_labels_stop_no_one_who_does_not_ask_for_them(runner, tmp_path):
+    """SemanticKITTI as published: sequences 11 to 21 bring no labels."""
+    source = Source("semkitti", write_semantickitti(tmp_path / "data", {"00": 2, "08": 1, "11": 1}))
+    shutil.rmtree(source.root / "sequences/11/labels")
+    recipe = load("smoke")
+    tune = plans.finetune(recipe, source, recipe.finetune.semkitti.with_(labels="100%", steps=1), None)
+    assert runner.run(plans.evaluate(recipe, source, recipe.eval.with_(dataset="semkitti"), tune)).artifact
+    everything = recipe.eval.with_(dataset="semkitti", split="all")
+    with pytest.raises(InputError, match="no labels for sample: 11/000000; choose a split that has labels"):
+        runner.run(plans.evaluate(recipe, source, everything, tune))
+    bare = Source("semkitti", write_semantickitti(tmp_path / "bare", {"11": 1}))
+    shutil.rmtree(bare.root / "sequences/11/labels")
+    with pytest.raises(InputError, match="no sweep has labels"):
+        runner.run(plans.labels(recipe, bare))
+
+
+def test_similarity_maps_are_of_the_image_as_it_is(runner):
+    """Whatever a student was trained with, and with the teacher's weights from where they lay."""
+    crops = ImageAugmentation(scale=(0.3, 0.5), flip=1.0)
+    step = pretrain_step(views="ipv", steps=1, cached_features=False, image_augmentation=crops)
+    cropped = similarity(runner.store, runner.run(step).artifact, row=1, camera=0)
+    still = similarity(runner.store, runner.run(pretrain_step(views="ipv", steps=1)).artifact, row=1, camera=0)
+    assert cropped.uv == still.uv and cropped.depth_m == still.depth_m
+    assert cropped.pixels is not None and cropped.pixels.shape == still.pixels.shape
 
 
 def test_linear_probing_leaves_the_backbone_alone(runner):

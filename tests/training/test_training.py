@@ -2,9 +2,12 @@
 
 import os
 
+import pytest
 import torch
 
+from hvd.errors import ResourceError
 from hvd.training import checkpoint, loading, optim, seeding
+from hvd.training.device import pick_device
 
 
 def test_the_newest_intact_checkpoint_is_taken(tmp_path):
@@ -30,6 +33,18 @@ def test_order_visits_every_item_once_a_pass():
     assert sorted(places[:7]) == sorted(places[7:14]) == sorted(places[14:]) == list(range(7))
     assert places[:7] != places[7:14]
     assert loading.Order(7, 3, 1).batch(4) == order.batch(4)
+
+
+def test_a_gpu_is_taken_by_its_number(monkeypatch):
+    """spconv launches on the current GPU, whatever its tensors lie on."""
+    taken = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    assert pick_device("cuda:1") == torch.device("cuda", 1) and taken == [torch.device("cuda", 1)]
+    with pytest.raises(ResourceError, match="no GPU number 2 .torch sees 2"):
+        pick_device("cuda:2")
+    assert pick_device("auto") == torch.device("cuda") and len(taken) == 1
 
 
 def test_workers_change_no_result():
