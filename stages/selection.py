@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd import log
-from hvd.datasets.splits import SPLIT_KINDS
+from hvd.datasets.splits import OTHER_SPLIT, SPLIT_KINDS
 from hvd.errors import InputError
 
 SPLITS_FILE = "splits.json"
@@ -21,14 +21,12 @@ def rows_of(frames: Path, scenes: Sequence[str], splits: str, split: str) -> lis
         InputError: the split holds no frame.
     """
     lists = json.loads((frames / SPLITS_FILE).read_text(encoding="utf8"))[splits]
-    chosen = set(scenes) if split == "all" else set(lists[split])
+    chosen = set(scenes) if split == "all" else set(lists.get(split, ()))
     rows = [row for row, scene in enumerate(scenes) if scene in chosen]
     if not rows:
         have = {name: sum(scene in set(names) for scene in scenes) for name, names in lists.items()}
         counts = ", ".join(f"{name} {count}" for name, count in have.items() if count) or "no split has any"
-        raise InputError(
-            f"split {split} holds no frame", why=f"frames present: {counts}", hint="choose another --split"
-        )
+        raise InputError(f"split {split} holds no frame", why=f"frames present: {counts}", hint=OTHER_SPLIT)
     log.info(f"split {split} ({splits}): {len(rows)} frames of {len(chosen & set(scenes))} scenes")
     return rows
 

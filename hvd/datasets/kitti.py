@@ -20,7 +20,7 @@ from hvd.datasets.splits import Splits, own_splits, present
 from hvd.errors import InputError
 from hvd.geometry.boxes import image_boxes, observation_angle, rect_from_lidar_boxes
 from hvd.geometry.camera import project
-from hvd.geometry.se3 import Float64, inverse
+from hvd.geometry.se3 import inverse
 
 POINT_FIELDS = 4  # x, y, z, reflectance 0..1
 CAMERA = "image_2"
@@ -31,16 +31,10 @@ CLASSES = ("Car", "Pedestrian", "Cyclist")
 
 @dataclass(frozen=True)
 class KittiDataset:
-    """An opened KITTI folder.
-
-    Attributes:
-        image_points_only: leave out points that the image doesn't show, as the benchmark's labels do: boxes outside of
-            it were not annotated.
-    """
+    """An opened KITTI folder."""
 
     root: Path
     samples: tuple[Sample, ...]
-    image_points_only: bool = False
     name: str = "kitti"
     classes: tuple[str, ...] = CLASSES
 
@@ -50,8 +44,7 @@ class KittiDataset:
         Raises:
             InputError: missing, or its size is no multiple of the record's 16 bytes.
         """
-        points = read_records(sample.points_path, POINT_FIELDS)
-        return points[shown(points, sample.cameras[0])] if self.image_points_only else points
+        return read_records(sample.points_path, POINT_FIELDS)
 
     def read_image(self, view: CameraView) -> NDArray[np.uint8]:
         """The image (H, W, 3), RGB, cut at the right and at the bottom to the view's size.
@@ -100,7 +93,7 @@ class KittiDataset:
         lists = split_lists(self.root, frames, kind)
         found = present(lists, set(frames))
         absent = sorted({name for part in ("train", "val") for name in lists.get(part, ())} - set(frames))
-        if not any(found.values()):
+        if kind == "paper" and not any(found.values()):
             raise InputError("the splits name no frame that is here", where=self.root, why=", ".join(absent[:3]))
         if absent and kind == "paper":
             log.warn(f"{self.root}: its splits name {len(absent)} frames that are not here; the first: {absent[0]}")
@@ -112,14 +105,13 @@ class KittiDataset:
         return found
 
 
-def open_kitti(root: Path, *, image_points_only: bool = False, one_size: bool = False) -> KittiDataset:
+def open_kitti(root: Path, *, one_size: bool = False) -> KittiDataset:
     """Open a folder that holds training/velodyne, calib, image_2 and perhaps label_2.
 
     Calibrations and the sizes of images are read now, points, images and labels later.
 
     Args:
         root: the folder above training.
-        image_points_only: as in `KittiDataset`.
         one_size: cut all images to the smallest width and height among them (KITTI's differ by up to 18 columns and 6
             rows), so that they fit in one array; pixel coordinates stay what they are. An image whose size can't be
             read takes that size: reading it fails in its turn, and `--skip-bad` can leave it out.
@@ -132,7 +124,7 @@ def open_kitti(root: Path, *, image_points_only: bool = False, one_size: bool = 
     has_labels = (root / "training" / "label_2").is_dir()
     size_of = _size_or_none if one_size else image_size
     samples = tuple(_sample(root, token, has_labels, size_of) for token in tokens)
-    return KittiDataset(root, _cut(samples) if one_size else samples, image_points_only)
+    return KittiDataset(root, _cut(samples) if one_size else samples)
 
 
 _NO_SIZE = (0, 0)
@@ -201,20 +193,12 @@ def image_size(path: Path) -> tuple[int, int]:
         ) from None
 
 
-def shown(points: NDArray[np.float32], view: CameraView) -> NDArray[np.bool_]:
-    """Which points (N, 3 or more) lie in front of the camera and project into the image: 0 <= u < width and so on."""
-    return _in_image(points, view.camera_from_lidar, view.intrinsics, view.width, view.height)
-
-
 def shown_by(points: NDArray[Any], calibration: Calibration, width: int, height: int) -> NDArray[np.bool_]:
-    """As `shown`, of a calibration and an image's size in pixels."""
-    return _in_image(points, calibration.camera_from_lidar, calibration.intrinsics, width, height)
+    """Which points (N, 3 or more) lie in front of the camera and project into the image: 0 <= u < width and so on.
 
-
-def _in_image(
-    points: NDArray[Any], camera_from_lidar: Float64, intrinsics: Float64, width: int, height: int
-) -> NDArray[np.bool_]:
-    uv, depth = project(points[:, :3], camera_from_lidar, intrinsics)
+    Boxes outside of the image were not annotated.
+    """
+    uv, depth = project(points[:, :3], calibration.camera_from_lidar, calibration.intrinsics)
     inside: NDArray[np.bool_] = (uv >= 0).all(axis=1) & (uv < [width, height]).all(axis=1)
     return inside & (depth > 0)
 

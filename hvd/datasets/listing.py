@@ -6,7 +6,7 @@ from pathlib import Path
 
 from hvd.datasets import kitti, nuscenes, semantickitti
 from hvd.datasets.fingerprint import Kind, check_layout
-from hvd.datasets.splits import Splits, own_splits
+from hvd.datasets.splits import OTHER_SPLIT, Splits, splits_of
 from hvd.errors import InputError
 
 
@@ -32,10 +32,10 @@ class Listing:
         Raises:
             InputError: there is none.
         """
-        chosen = set(self.scenes) if split == "all" else set(self.splits(kind)[split])
+        chosen = set(self.scenes) if split == "all" else set(self.splits(kind).get(split, ()))
         rows = [row for row, scene in enumerate(self.scenes) if scene in chosen]
         if not rows:
-            raise InputError(f"split {split} holds no frame", hint="choose another --split")
+            raise InputError(f"split {split} holds no frame", hint=OTHER_SPLIT)
         return rows
 
 
@@ -50,7 +50,7 @@ def list_frames(root: Path, kind: Kind, version: str | None) -> Listing:
         scenes = nuscenes.frame_scenes(root, str(version))
         cameras = sum((root / "samples" / name).is_dir() for name in nuscenes.CAMERAS)
         points = _first_sweep(root / "samples" / nuscenes.LIDAR) // (4 * nuscenes.POINT_FIELDS)
-        return Listing(scenes, lambda kind: own_splits(root, kind) or nuscenes.official_splits(kind), cameras, points)
+        return Listing(scenes, lambda kind: splits_of(root, kind, nuscenes.official_splits), cameras, points)
     if kind == "kitti":
         tokens = tuple(sorted(path.stem for path in root.glob("training/velodyne/*.bin")))
         points = _first_sweep(root / "training" / "velodyne") // (4 * kitti.POINT_FIELDS)
@@ -58,7 +58,7 @@ def list_frames(root: Path, kind: Kind, version: str | None) -> Listing:
     folders = sorted(root.glob("sequences/*/velodyne"))
     scenes = tuple(folder.parent.name for folder in folders for _ in folder.glob("*.bin"))
     points = _first_sweep(folders[0]) // (4 * semantickitti.POINT_FIELDS)
-    return Listing(scenes, lambda kind: own_splits(root, kind) or semantickitti.official_splits(kind), 0, points)
+    return Listing(scenes, lambda kind: splits_of(root, kind, semantickitti.official_splits), 0, points)
 
 
 def _first_sweep(folder: Path) -> int:

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from hvd.datasets.fingerprint import check_layout
 from hvd.datasets.labels import NUSCENES, NUSCENES_CATEGORIES
 from hvd.datasets.sample import CameraView, Sample, read_label_file, read_records, read_rgb
-from hvd.datasets.splits import Splits, own_splits, parametrize, present
+from hvd.datasets.splits import Splits, parametrize, present, splits_of
 from hvd.datasets.tables import Record, Table, read_table
+from hvd.errors import InputError
 from hvd.geometry.se3 import Float64, from_quaternion, inverse
 
 CAMERAS = ("CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT", "CAM_FRONT_LEFT")
@@ -71,7 +72,7 @@ class NuScenesDataset:
             InputError: a malformed splits.json.
         """
         scenes = {sample.scene for sample in self.samples}
-        return present(own_splits(self.root, kind) or official_splits(kind), scenes)
+        return present(splits_of(self.root, kind, official_splits), scenes)
 
 
 def official_splits(kind: str) -> Splits:
@@ -244,6 +245,9 @@ def _label_files(folder: Path) -> dict[str, Path]:
     if not (folder / "lidarseg.json").is_file():
         return {}
     category = read_table(folder, "category")
+    if not any("index" in record for record in category):
+        why, hint = "no category has an index", "unpack nuScenes-lidarseg last: its table replaces the other"
+        raise InputError("not the categories of nuScenes-lidarseg", where=category.path, why=why, hint=hint)
     for record in category:
         index, name = category.whole(record, "index"), category.text(record, "name")
         if not 0 <= index < len(NUSCENES_CATEGORIES) or NUSCENES_CATEGORIES[index][0] != name:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from hvd.datasets.fingerprint import check_layout
 from hvd.datasets.labels import SEMANTICKITTI
 from hvd.datasets.sample import CameraView, Sample, read_label_file, read_records, read_rgb
-from hvd.datasets.splits import SEMANTICKITTI_PAPER, SEMANTICKITTI_PARAMETRIZE, Splits, own_splits, present
+from hvd.datasets.splits import SEMANTICKITTI_PAPER, SEMANTICKITTI_PARAMETRIZE, Splits, present, splits_of
 
 POINT_FIELDS = 4  # x, y, z, remission 0..1
 
@@ -50,7 +50,7 @@ class SemanticKittiDataset:
             InputError: a malformed splits.json.
         """
         scenes = {sample.scene for sample in self.samples}
-        return present(own_splits(self.root, kind) or official_splits(kind), scenes)
+        return present(splits_of(self.root, kind, official_splits), scenes)
 
 
 def official_splits(kind: str) -> Splits:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +22,8 @@ LABEL_UNIT: dict[str, Unit] = {
 SPLIT_KINDS = ("paper", "parametrize")
 SPLITS_FILE = "splits.json"
 """A data set that brings this file, {kind: {split: [scene, ...]}}, replaces the official lists."""
+
+OTHER_SPLIT = "choose another with --split (of pretrain: --set pretrain.split=all), or bring a splits.json"
 
 _ACCEPTED = 'write a share such as 1%, 0.5% or 100%, or a count such as "12-frames"'
 
@@ -68,16 +70,23 @@ def own_splits(root: Path, kind: str) -> Splits | None:
     """The splits of `kind` that the data set brings along, or None if it brings none.
 
     Raises:
-        InputError: the file is not {kind: {split: [scene, ...]}} or lacks `kind`.
+        InputError: the file is not {kind: {split: [scene, ...]}}, or has none of kind `paper`.
     """
     path = root / SPLITS_FILE
     if not path.is_file():
         return None
     try:
-        splits = json.loads(path.read_text(encoding="utf8"))[kind]
+        kinds = json.loads(path.read_text(encoding="utf8"))
+        splits = kinds[kind] if kind in kinds or kind == "paper" else {}
         return {str(split): _names(names) for split, names in splits.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError("bad splits file", where=path, why=f"{type(error).__name__}: {error}") from None
+
+
+def splits_of(root: Path, kind: str, official: Callable[[str], Splits]) -> Splits:
+    """The data set's own splits of `kind`, or the official ones where it brings none; raises as `own_splits` does."""
+    own = own_splits(root, kind)
+    return official(kind) if own is None else own
 
 
 def _names(names: Any) -> tuple[str, ...]:
