@@ -3,6 +3,7 @@
 import os
 import platform
 from collections.abc import Iterator
+from contextlib import nullcontext
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -126,7 +127,8 @@ def sparse_error(device: "torch.device") -> float:
     expected = torch.conv3d(dense[None], weight.double().permute(0, 4, 1, 2, 3), padding=1)[0, :, x, y, z].T
 
     coords = torch.nn.functional.pad(places, (1, 0)).int()  # batch 0
-    with torch.no_grad():
+    current = torch.cuda.device(device) if device.type == "cuda" else nullcontext()  # as hvd.training.device says
+    with torch.no_grad(), current:
         found = conv.to(device)(sparse_tensor(feature.to(device), coords.to(device), 1, (size, size, size)))
     return float((found.features.cpu() - expected).abs().max() / expected.abs().max())
 

@@ -15,13 +15,18 @@ def pick_device(name: str) -> torch.device:
     """`auto` is the GPU if there is one, else the CPU; the others are torch's: cpu, cuda, cuda:N.
 
     Raises:
-        ResourceError: a GPU was asked for and there is none.
+        ResourceError: a GPU was asked for and there is none, or none of that number.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = torch.device(name)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ResourceError("no GPU that torch can use", hint="leave --device away to run on the CPU")
+    if device.index is not None and device.type == "cuda":
+        count = torch.cuda.device_count()
+        if device.index >= count:
+            raise ResourceError(f"no GPU number {device.index}", why=f"torch sees {count}, from cuda:0 on")
+        torch.cuda.set_device(device)  # spconv launches on the current GPU, whatever its tensors lie on
     return device
 
 

@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Iterator
 from ctypes import Array, c_longlong
+from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -33,10 +34,12 @@ class Order:
 
     def _item(self, place: int) -> int:
         epoch, rest = divmod(place, self.count)
-        return int(self._pass(epoch)[rest])
+        return int(_pass(self.count, self.seed, epoch)[rest])
 
-    def _pass(self, epoch: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
-        return numpy_generator(self.seed, "order", epoch).permutation(self.count)
+
+@lru_cache(maxsize=4)  # workers run ahead into the next pass, and the order of a large data set takes milliseconds
+def _pass(count: int, seed: int, epoch: int) -> "np.ndarray[tuple[int], np.dtype[np.int64]]":
+    return numpy_generator(seed, "order", epoch).permutation(count)
 
 
 class _Failed(NamedTuple):

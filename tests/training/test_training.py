@@ -42,7 +42,7 @@ def test_a_gpu_is_taken_by_its_number(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", taken.append)
     assert pick_device("cuda:1") == torch.device("cuda", 1) and taken == [torch.device("cuda", 1)]
-    with pytest.raises(ResourceError, match="no GPU number 2 .torch sees 2"):
+    with pytest.raises(ResourceError, match=r"no GPU number 2 \(torch sees 2"):
         pick_device("cuda:2")
     assert pick_device("auto") == torch.device("cuda") and len(taken) == 1
 
