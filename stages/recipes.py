@@ -50,6 +50,7 @@ from stages.specs import (
     DetectEvalConfig,
     DetectFinetuneConfig,
     EvalConfig,
+    ExportFeaturesConfig,
     FeaturesConfig,
     FinetuneConfig,
     FramesConfig,
@@ -70,7 +71,8 @@ def paper() -> Recipe:
     teacher = TeacherConfig(name="resnet50")
     student = PAPER_UNET
     height, width = 224, 416
-    sgd: dict[str, Any] = {"batch": 16, "epochs": 100, "student": student, "head_lr": 2.0, "point_augmentation": TURN}
+    tuned = student.with_(norm_momentum=0.02)
+    sgd: dict[str, Any] = {"batch": 16, "epochs": 100, "student": tuned, "head_lr": 2.0, "point_augmentation": TURN}
     probe = {**sgd, "labels": "100%", "linear_probe": True, "optimizer": Sgd(lr=0.05), "head_lr": 0.05}
     return Recipe(
         world=_worlds(),
@@ -84,6 +86,7 @@ def paper() -> Recipe:
             width=width,
             epochs=50,
             batch=16,
+            accumulate=4,  # as on the paper's four GPUs: 4 frames are contrasted with one another
             amp=True,
             student=student,
             teacher=teacher,
@@ -206,6 +209,7 @@ def mini() -> Recipe:
         eval=EvalConfig(dataset="nuscenes", threads=1),
         kitti_images=WideImages(height=96, width=320, stored_height=96, stored_width=320),
         eval_detection=DetectEvalConfig(decode=FIND_ALL, threads=1),
+        export_features=ExportFeaturesConfig(dataset="nuscenes", threads=1),
     )
 
 

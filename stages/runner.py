@@ -328,7 +328,8 @@ def memory_errors(stage: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in _OUT_OF_MEMORY):
             raise
         why = (str(error).splitlines() or [""])[0]
-        hint = "free some, or use a smaller batch (in pretrain: more accumulate), fewer --workers or --device cpu"
+        smaller = "a smaller batch (in pretrain: more accumulate, which means fewer negatives)"
+        hint = f"free some, or use {smaller}, fewer --workers or --device cpu"
         raise ResourceError(f"{stage} ran out of memory", why=why, hint=f"{hint}; checkpoints are kept") from error
 
 

@@ -165,7 +165,7 @@ class BevConfig(Config):
     """Bird's-eye view: grid, learnt depth, splat, InfoNCE between cells (metres; weights per loss term)."""
 
     weight: Positive = 0.25
-    cells: Count = 4096  # per step, over the whole batch
+    cells: Count = 4096  # per loss: of a batch, or of each of its parts where it is accumulated
     cell_m: Positive = 0.4
     head: BevHeadConfig
     depth_net: DepthNetConfig

@@ -19,7 +19,8 @@ from hvd.models.weights import load_student
 
 FILE = "student.safetensors"
 HEAD_FILE = "head.safetensors"
-_NOT_IN_WEIGHTS = {"range_min_m", "range_max_m"}  # they fit any: a convolution looks around itself alone
+# Weights fit any: a convolution looks around itself alone, and the momentum is of this training, not of the one before.
+_NOT_IN_WEIGHTS = {"range_min_m", "range_max_m", "norm_momentum"}
 
 
 @overload
