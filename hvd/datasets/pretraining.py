@@ -141,7 +141,7 @@ class PretrainData:
         limit = np.array([options.width - 0.5, options.height - 0.5])
         seen = (place[pairs.point] >= 0) & (uv >= -0.5).all(1) & (uv < limit).all(1)
         if options.occlusion_filter:
-            seen &= ~occluded(pairs)
+            seen &= ~occluded(pairs, frame_size(self.frames)[0])
         rows = np.flatnonzero(seen)
         kept = Pairs(pairs.point[rows], pairs.camera[rows], uv[rows], pairs.depth[rows])
         return kept, place[kept.point]

@@ -43,7 +43,7 @@ def voxelize(points: NDArray[Any], intensity: NDArray[Any], voxel_size: float) -
         intensity: (N,). Nor is a point whose intensity is not finite: it would spoil its voxel's mean.
         voxel_size: edge in metres.
     """
-    axes = np.floor(np.ascontiguousarray(points.T) / np.float64(voxel_size))  # (3, N): long rows are much faster
+    axes = np.floor(np.ascontiguousarray(points.T, np.float64) / voxel_size)  # (3, N): long rows are much faster
     near = np.abs(axes) < _LIMIT  # false for NaN
     inside = near[0] & near[1] & near[2] & np.isfinite(intensity)
     if not inside.all():

@@ -5,13 +5,18 @@ from numpy.typing import NDArray
 
 from hvd.geometry.camera import Pairs
 
-_CELL_PX = 12.0  # beams project further apart than pixels: the nearest point of a patch hides what lies behind it
+_PATCH = 1 / 75  # of the image's width: the beams of a LiDAR project further apart than pixels
 _MARGIN = 0.1  # share of the nearest depth by which a point must lie behind to count as hidden
 
 
-def occluded(pairs: Pairs) -> NDArray[np.bool_]:
-    """Whether a nearer point of the same camera hides each pair: (M,), by a z-buffer of patches of 12 x 12 pixels."""
-    column, row = np.floor((pairs.uv.astype(np.float64) + 0.5) / _CELL_PX).astype(np.int64).T
+def occluded(pairs: Pairs, width: int) -> NDArray[np.bool_]:
+    """Whether a nearer point of the same camera hides each pair: (M,), by a z-buffer of square patches.
+
+    Args:
+        pairs: on images of `width` pixels.
+        width: a patch is 1/75 of it, 21 pixels of 1600.
+    """
+    column, row = np.floor((pairs.uv.astype(np.float64) + 0.5) / (_PATCH * width)).astype(np.int64).T
     patch = (pairs.camera.astype(np.int64) << 40) + (row << 20) + column
     _, member = np.unique(patch, return_inverse=True)
     nearest = np.full(member.max(initial=-1) + 1, np.inf)

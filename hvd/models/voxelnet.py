@@ -101,6 +101,8 @@ class VoxelNet(nn.Module):
 
     def forward(self, feature: Tensor, coords: Tensor, batch_size: int) -> Tensor:
         """Features (V, 4) at coords (V, 4), as `encode` takes them -> (V, out_channels) at the same voxels."""
+        if not len(coords):
+            return feature.new_zeros(0, self.out_channels)
         with torch.autocast(feature.device.type, enabled=False):
             return self.encode(feature, coords, batch_size).at_voxels(coords, self.config.read)
 
