@@ -22,7 +22,7 @@ def pretraining(config: PretrainConfig, frames: Frames, num_frames: int) -> dict
         "frames": num_frames,
         **_split(config),
         **_network(config),
-        "views": "+".join(_view_names(config)),
+        "views": views(config),
         "teacher": teacher_name(config),
         **_schedule(config),
     }
@@ -42,16 +42,18 @@ def _network(config: PretrainConfig) -> dict[str, Any]:
     return {"network": student.title, "voxel_size_m": list(student.voxel_size_m)}
 
 
-def _view_names(config: PretrainConfig) -> list[str]:
+def views(config: PretrainConfig) -> str:
     """The views, with what makes one differ from the method."""
     names = []
     if config.ipv is not None:
         names.append("ppkt" if config.ipv.method == "ppkt" else "ipv")
     if config.bev is not None:
-        odd = {"uniform": "uniform depth", "release": "the release's geometry"}
-        differs = [odd[value] for value in (config.bev.depth, config.bev.geometry) if value in odd]
+        odd = {"uniform": "uniform depth", "release": "the release's geometry", "measured": "measured pixels"}
+        differs = [odd[value] for value in (config.bev.depth, config.bev.geometry, config.bev.lift) if value in odd]
+        if config.bev.min_voxels is not None or config.bev.weigh_up_to is not None:
+            differs.append("cells weighed by voxels")
         names.append(f"bev ({', '.join(differs)})" if differs else "bev")
-    return names
+    return "+".join(names) + (" without occluded points" if config.occlusion_filter else "")
 
 
 def finetuning(

@@ -156,9 +156,10 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
         "# Built-in world: what distillation and the bird's-eye view are worth",
         "",
         f"Made by `{about['command']}` on {_machines(cells)}. mIoU in percent on validation worlds; a cell holds the",
-        "mean, and every pre-training seed's value in brackets. The teacher was trained with ImageNet labels; these",
-        "numbers can't be compared with published ones. 64-beam and KITTI-like are the same generator, other sensors;",
-        "mAP is the mean of the three classes' 3D average precision, moderate, 40 recall points.",
+        f"mean, and every pre-training seed's value in brackets. Teacher: {_teachers(cells)}. These numbers can't be",
+        "compared with published ones. 64-beam and KITTI-like are the same generator, other sensors; mAP is the mean",
+        "of the three classes' 3D average precision, moderate, 40 recall points."
+        + (f" The views of the recipe: {about['views']}." if "views" in about else ""),
         "",
         *_table("mIoU or mAP", columns, {row: {c: _show(values[row].get(c)) for c in columns} for row in values}),
     ]
@@ -176,22 +177,32 @@ def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, An
     for trial in trials:
         found.setdefault(trial["row"], {}).setdefault(trial["column"], {})[trial["rate"]] = trial["value"]
     columns = [c.name for c in COLUMNS if any(c.name in cells for cells in found.values())]
+    rates = {trial["rate"] for trial in trials}
+    shown = {row: {column: _best(tried, rates) for column, tried in cells.items()} for row, cells in found.items()}
     lines = [
         "# Learning rates of the table, chosen on held-out training scenes",
         "",
         f"Made by `{about['command']}` on {_machines(trials)}. Every row and column gets the same trials: the rates",
         "of fine-tuning times each factor, with the student of pre-training seed 0, trained and scored on the two",
-        "parts of the training scenes (`parametrize`). Factor: value in percent; the table takes the one in bold.",
+        "parts of the training scenes (`parametrize`). That student saw all training scenes, without labels. Factor:",
+        "value in percent; the table takes the one in bold, as soon as all are there.",
         "",
-        *_table("factor: value", columns, {row: {c: _best(cells[c]) for c in cells} for row, cells in found.items()}),
+        *_table("factor: value", columns, shown),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _best(found: Mapping[float, float]) -> str:
-    taken = max(found, key=lambda rate: found[rate])  # of equals the first, as the study takes it
+def _best(found: Mapping[float, float], rates: set[float]) -> str:
+    # Of equals the first, as the study takes it; none while one is missing.
+    taken = max(found, key=lambda rate: found[rate]) if found.keys() >= rates else None
     shown = {rate: f"{rate:g}: {value:.1f}" for rate, value in found.items()}
     return ", ".join(f"**{text}**" if rate == taken else text for rate, text in shown.items())
+
+
+def _teachers(cells: Iterable[Record]) -> str:
+    """Who taught the students, as their protocol lines end."""
+    found = {cell["protocol"].partition(", teacher ")[2] for cell in cells} - {""}
+    return " or ".join(sorted(found)) or "none yet"
 
 
 def _machines(records: Iterable[Record]) -> str:

@@ -41,7 +41,7 @@ def table(
     The rates are chosen on held-out training scenes and written to tuning.json and tuning.md, the comparison to
     table.json and table.md. First come the columns over all seeds, then those over fewer, at last detection.
     """
-    from stages import results, tuning
+    from stages import protocol, results, tuning
     from stages.plans import Source
     from stages.study import COLUMN_GROUPS, Setup, cells
 
@@ -51,7 +51,7 @@ def table(
     by_name = {source.dataset: source for source in sources}
     setup = Setup(recipe, common.load_quietly(*sources, student="voxelnet"), by_name)
     runner = common.runner(*sources)
-    about = {"command": _command(common, *sources)}
+    about = {"command": _command(common, *sources), "views": protocol.views(recipe.pretrain)}
 
     tries = list(tuning.trials(setup))
     known_trials, known = results.load_trials(out), results.load(out)["cells"]
