@@ -51,8 +51,9 @@ def similarity(store: Store, student: Artifact, row: int, camera: int) -> Simila
 
     Raises:
         InputError: what it was trained on is gone, or no point falls in the image.
+        CorruptError: the teacher's weights are other ones now.
     """
-    config = PretrainConfig.model_validate(student.key_inputs["config"]).with_(point_augmentation=STILL)
+    config = _config(student).with_(point_augmentation=STILL, image_augmentation=None)
     folders = {parent["name"]: _find(store, parent) for parent in student.parents}
     data = open_data(config, {name: item.path for name, item in folders.items()})
     batch = data.batch([row], 0)
@@ -79,6 +80,16 @@ def similarity(store: Store, student: Artifact, row: int, camera: int) -> Simila
         cells=cells,
         reach_m=config.range_m,
     )
+
+
+def _config(student: Artifact) -> PretrainConfig:
+    """How it was trained, with the teacher's weights where they lay; a key holds their digest alone."""
+    config = PretrainConfig.model_validate(student.key_inputs["config"])
+    weights = student.details["sources"].get("teacher")
+    if weights is None:
+        return config
+    digest = student.key_inputs["inputs"]["teacher"]
+    return config.with_(teacher=config.teacher.with_(weights=weights, sha256=digest))
 
 
 def _find(store: Store, parent: dict[str, str]) -> Artifact:
