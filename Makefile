@@ -13,6 +13,7 @@ help: ## this list
 setup: $(READY) ## make .venv with everything installed
 
 $(READY): pyproject.toml
+	@echo "installing into $(VENV): 6 GB, some minutes"
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -e '.[dev]'
 	touch $@

@@ -15,6 +15,7 @@ from hvd.errors import UsageError
 _MAX_BYTES = 1 << 20  # of a config file
 _MAX_DOTS = 100  # in a line of it: tomllib needs memory with the square of a dotted key's length
 _MAX_DEPTH = 20  # names in an assignment
+_MAX_HINTS = 3
 
 
 class Config(BaseModel):
@@ -52,9 +53,7 @@ def parse(cls: type[C], tree: Mapping[str, Any]) -> C:
             rule = first["msg"].removeprefix("Value error, ")
             raise (UsageError(f"bad value for {where}", why=rule) if where else UsageError(rule)) from None
         if first["type"] == "extra_forbidden":
-            raise UsageError(
-                f"unknown option {where}", hint=_nearest(loc, _names_beside(cls, tree, loc[:-1]))
-            ) from None
+            raise UsageError(f"unknown option {where}", hint=_hint(cls, tree, loc)) from None
         raise UsageError(f"bad value for {where}", why=f"{first['msg']}, got {_shorten(first['input'])}") from None
 
 
@@ -109,10 +108,26 @@ def _configs_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield from _configs_in(part)
 
 
-def _nearest(loc: list[str], names: Iterable[str]) -> str:
-    valid = sorted(names)
+def _hint(cls: type[BaseModel], tree: Any, loc: list[str]) -> str:
+    """The nearest name beside the wrong one, or where the name itself is right; else all that are valid there."""
+    valid = sorted(_names_beside(cls, tree, loc[:-1]))
     close = difflib.get_close_matches(loc[-1], valid, n=1, cutoff=0.5)
-    return f"did you mean {'.'.join([*loc[:-1], close[0]])}?" if close else f"valid: {', '.join(valid)}"
+    if close:
+        return f"did you mean {'.'.join([*loc[:-1], close[0]])}?"
+    above = ".".join([*loc[:-1], ""])
+    elsewhere = [path for path in dict.fromkeys(_paths(cls)) if path.startswith(above) and path.endswith("." + loc[-1])]
+    if elsewhere:
+        more = ", ..." if len(elsewhere) > _MAX_HINTS else ""
+        return f"did you mean {', '.join(elsewhere[:_MAX_HINTS])}{more}?"
+    return f"valid: {', '.join(valid)}"
+
+
+def _paths(cls: type[BaseModel]) -> Iterator[str]:
+    """The dotted names of all fields of `cls` and of the configs in it."""
+    for name, field in cls.model_fields.items():
+        yield name
+        for nested in _configs_in(field.annotation):
+            yield from (f"{name}.{path}" for path in _paths(nested))
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -137,7 +152,8 @@ def read_toml(path: Path) -> Tree:
             raise ValueError(f"over {_MAX_BYTES} characters, or a line with over {_MAX_DOTS} dots")
         return tomllib.loads(text)
     except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML
-        raise UsageError("cannot read the config file", where=path, why=str(error)) from None
+        why = getattr(error, "strerror", None) or str(error)
+        raise UsageError("cannot read the config file", where=path, why=why) from None
 
 
 def parse_set(assignments: Iterable[str]) -> Tree:

@@ -148,6 +148,8 @@ def prep(recipe: Recipe, source: Source, with_labels: bool = True) -> tuple[Step
 def pretrain(recipe: Recipe, source: Source, config: PretrainConfig | None = None) -> Step:
     """Distillation on `source`."""
     config = (config or recipe.pretrain).only_views()
+    if source.dataset == "kitti":
+        config.require_two_images(1)  # before hours of preparation; of other data sets the stage knows the cameras
     inputs: list[tuple[str, Node]] = [("frames", frames(recipe, source)), ("superpixels", superpixels(recipe, source))]
     if config.cached_features:
         inputs.append(("features", features(recipe, source)))

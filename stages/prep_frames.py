@@ -49,6 +49,7 @@ def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
     make_parts(work.folder, job, len(data.samples), runtime.workers, f"frames of {config.dataset}")
     write_splits(work.folder, {kind: data.splits(kind) for kind in SPLIT_KINDS})
     frames = Frames(work.folder)
+    warn_of_empty(frames)
     return {
         "frames": len(frames),
         "scenes": len(set(frames.scenes)),
@@ -57,6 +58,13 @@ def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
         "skipped": len(skipped),
         **count_odd(frames),
     }
+
+
+def warn_of_empty(frames: Frames) -> None:
+    """Say which sweeps hold no point: an empty file is what a broken download leaves."""
+    empty = [token for token, count in zip(frames.tokens, frames.num_points, strict=True) if count == 0]
+    if empty:
+        log.warn(f"{len(empty)} of {len(frames)} sweeps hold no point; the first: {empty[0]}")
 
 
 def count_odd(frames: Frames) -> dict[str, int]:

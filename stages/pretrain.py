@@ -15,7 +15,7 @@ from hvd import log
 from hvd.datasets.prepared import Frames
 from hvd.datasets.pretraining import PretrainBatch, PretrainData, PretrainOptions
 from hvd.datasets.student_voxels import build_voxelizer
-from hvd.errors import InputError, UsageError
+from hvd.errors import InputError
 from hvd.geometry.grid import GridSpec
 from hvd.losses.contrastive import Match, cell_loss, point_pixel_loss, segment_of_pairs, superpixel_loss
 from hvd.losses.depth import abs_rel, depth_labels, depth_loss, nearest_depth
@@ -40,7 +40,7 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
     seeding.start(config.seed, config.threads)
     device = pick_device(runtime.device)
     data = open_data(config, inputs)
-    require_two_images(config, len(data.frames.attributes["cameras"]))
+    config.require_two_images(len(data.frames.attributes["cameras"]))
     split = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
     chosen = usable(split, data.frames.num_pairs, data.frames.tokens, "point in view of a camera")
     total = config.total_steps(len(chosen))
@@ -107,13 +107,6 @@ def open_data(config: PretrainConfig, inputs: Mapping[str, Path]) -> PretrainDat
     if not Frames(inputs["frames"]).attributes["cameras"]:
         raise InputError("these frames have no cameras: nothing can teach", where=inputs["frames"])
     return PretrainData(inputs["frames"], inputs["superpixels"], pixels, config.cached_features, options)
-
-
-def require_two_images(config: PretrainConfig, cameras: int) -> None:
-    """Raises UsageError if a part of a batch holds one image only: the depth network normalises over the cameras."""
-    if config.bev is not None and config.batch // config.accumulate * cameras < 2:
-        why = f"batch {config.batch}, accumulate {config.accumulate}, {cameras} camera"
-        raise UsageError("the bev view needs two images at a time", why=why, hint="--set pretrain.batch=2")
 
 
 def build_networks(config: PretrainConfig) -> Distiller:

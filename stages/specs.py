@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, field_validator, model_validator
 from hvd.config import Config
 from hvd.datasets.augment_config import ImageAugmentation, PointAugmentation
 from hvd.datasets.box_augment_config import BoxAugmentation, ObjectSampling
+from hvd.errors import UsageError
 from hvd.geometry.cells import whole_cells
 from hvd.models.config import BevHeadConfig, StudentConfig, UNetConfig
 from hvd.models.detector_config import DecodeConfig, DetectionLossConfig, DetectorConfig, VoxelNetConfig
@@ -237,6 +238,13 @@ class PretrainConfig(Schedule):
                 f"range_m, z_min_m and z_max_m keep points from {low} to {high} m, more than the student's range:"
                 " widen student.range_min_m and student.range_max_m"
             )
+
+    def require_two_images(self, cameras: int) -> None:
+        """Raises UsageError if a part of a batch holds one image only: the depth network normalises over images."""
+        if self.bev is not None and self.batch // self.accumulate * cameras < 2:
+            why = f"batch {self.batch}, accumulate {self.accumulate}, {cameras} camera"
+            hint = f"--set pretrain.batch={2 * self.accumulate}"
+            raise UsageError("the bev view needs two images at a time", why=why, hint=hint)
 
     def only_views(self) -> "PretrainConfig":
         """Without the slices of views that are off, so that the key holds only what can matter."""

@@ -94,9 +94,11 @@ def result_path(folder: Path, token: str) -> Path:
     places = folder / f"{token}.txt", folder / "data" / f"{token}.txt"
     found = next((path for path in places if path.is_file()), None)
     if found is None:
-        raise InputError(
-            f"no detections of frame {token}", where=folder, why=f"looked for {token}.txt, there and in data"
-        )
+        others = sorted(path.stem for place in (folder, folder / "data") for path in place.glob("*.txt"))
+        there = f"detections of {len(others)} frames, {others[0]} to {others[-1]}" if others else "no detections"
+        why = f"looked for {token}.txt; there and in data are {there}"
+        hint = "--frame counts the frames here from 0; a detector finds those of the validation part"
+        raise InputError(f"no detections of frame {token}", where=folder, why=why, hint=hint)
     return found
 
 

@@ -61,7 +61,7 @@ def main() -> None:
     except typer.Exit as stop:
         code = stop.exit_code
     except typer.TyperException as error:  # a wrong option or argument
-        text = error.format_message() if isinstance(error, typer.BadParameter) else str(error)
+        text = error.format_message()
         if text:  # none where only the help was printed
             log.error(text)
         code = 2

@@ -91,12 +91,17 @@ class Common:
 
         Raises:
             UsageError: no such device.
+            ResourceError: a GPU that is not there: found now, not after hours of preparation.
         """
         from hvd.errors import UsageError
         from stages.runner import Runtime
 
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UsageError(f"unknown device {self.device!r}", hint="valid: auto, cpu, cuda, cuda:N")
+        if self.device.startswith("cuda"):
+            from hvd.training.device import pick_device
+
+            pick_device(self.device)
         return Runtime(self.device, self.workers, self.wait, self.recipe_name(*sources))
 
     def runner(self, *sources: "Source") -> "Runner":

@@ -55,7 +55,7 @@ def similarity_maps(store: "Store", cells: Sequence[Mapping[str, Any]]) -> "list
     found = (student_behind(store, cell["key"]) for cell in cells if cell["row"] == HVDISTILL)
     student = next((item for item in found if item), None)
     if student is None:
-        log.info(f"no student of {HVDISTILL} in {store.root}: similarity maps are left out")
+        log.info(f"no student behind the row {HVDISTILL} in {store.root}: similarity maps are left out")
         return []
     frames = student.details["metrics"]["frames"]
     return [similarity(store, student, row, 0) for row in (0, frames // 2, frames - 1)]

@@ -274,11 +274,13 @@ def show_plan(common: Common, rows: Sequence["Status"]) -> None:
 def say_size(common: Common, rows: Sequence["Status"]) -> None:
     """How many steps are to run, and what disk that takes."""
     left = [row for row in rows if row.state != "hit"]
-    size = readable_bytes(sum(row.cost.size_bytes or 0 for row in left))
+    size_bytes = sum(row.cost.size_bytes or 0 for row in left)
+    size = readable_bytes(size_bytes)
     free = readable_bytes(free_bytes(common.store))
     networks = sum(row.step.stage.name.startswith(("pretrain", "finetune")) for row in left)
-    more = f" and {networks} networks" if networks else ""
-    log.info(f"{len(left)} of {len(rows)} to run; about {size}{more} on disk before compression, {free} free")
+    trained = f"{networks} network{'s' if networks > 1 else ''}" if networks else ""
+    data = f"about {size} on disk before compression" if size_bytes or not networks else ""
+    log.info(f"{len(left)} of {len(rows)} to run; {' and '.join(filter(None, (data, trained)))}, {free} free")
 
 
 def _plan_row(row: "Status") -> tuple[object, ...]:

@@ -55,7 +55,7 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
             "no nuscenes data set",
             where=root,
             why=f"looked for the folder {version}; versions found: {found}",
-            hint="choose one with --version",
+            hint="name the folder that holds samples and sweeps" if found == "none" else "choose one with --version",
         )
     for table in _TABLES["frames"]:
         if not (root / version / f"{table}.json").is_file():

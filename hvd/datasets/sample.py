@@ -108,4 +108,6 @@ def read_rgb(view: CameraView) -> NDArray[np.uint8]:
                 raise InputError("wrong image", where=view.path, why="{} {}x{}, not ".format(*found) + expected)
             return np.array(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError("cannot decode the image", where=view.path, why=str(error)) from None
+        reason = getattr(error, "strerror", None)  # of the system: missing, not ours to read
+        what = "cannot read the image" if reason else "cannot decode the image"
+        raise InputError(what, where=view.path, why=reason or str(error)) from None

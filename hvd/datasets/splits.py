@@ -143,7 +143,8 @@ class LabelBudget:
         """
         if self.frames is not None:
             if self.frames > len(scenes):
-                raise UsageError(f"--labels {self.text}: the training split has only {len(scenes)} frames")
+                count = f"{len(scenes)} frame{'' if len(scenes) == 1 else 's'}"
+                raise UsageError(f"cannot label {self.text}: the training split has only {count}")
             chosen = labelled(len(scenes), Fraction(self.frames, len(scenes)), offset)
         elif self.share is not None and unit == "frame":
             chosen = labelled(len(scenes), self.share, offset)

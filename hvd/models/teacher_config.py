@@ -110,7 +110,7 @@ def weights_path(config: TeacherConfig) -> Path | None:
     if config.untrained:
         return None
     if config.weights is not None:
-        return existing_file(Path(config.weights).expanduser())
+        return like_weights(Path(config.weights).expanduser())
     if config.name == "efficientnet_lite0":
         return existing_file(bundled_path())
     raise InputError(
@@ -118,6 +118,27 @@ def weights_path(config: TeacherConfig) -> Path | None:
         hint="name a checkpoint with --set pretrain.teacher.weights=PATH, or run it with random weights by"
         " pretrain.teacher.untrained=true",
     )
+
+
+def like_weights(path: Path) -> Path:
+    """`path`, if it begins as weights do; the rest is looked at when they are loaded, perhaps hours later.
+
+    Raises:
+        InputError: it is no file, can't be read, or is something else.
+    """
+    try:
+        with existing_file(path).open("rb") as file:
+            start = file.read(256)
+    except OSError as error:
+        raise InputError("cannot read the weights file", where=path, why=error.strerror or str(error)) from None
+    if start.startswith((b"PK", b"\x80")) or start[8:9] == b"{":  # zip and pickle of torch; safetensors
+        return path
+    why = "truncated or no checkpoint"
+    if not start:
+        why = "the file is empty"
+    elif start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        why = "it is a web page, not a checkpoint"
+    raise InputError("cannot read the weights file", where=path, why=why)
 
 
 def existing_file(path: Path) -> Path:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from hvd.errors import InputError
-from hvd.models.teacher_config import checked_sha256, existing_file
+from hvd.models.teacher_config import checked_sha256, like_weights
 
 State = dict[str, Tensor]
 
@@ -63,7 +63,7 @@ def load_checkpoint(path: Path, sha256: str | None = None) -> dict[str, Any]:
         InputError: missing, empty, truncated, no checkpoint at all, or a pickle that asks to run code.
         CorruptError: its SHA-256 is not `sha256`.
     """
-    existing_file(path)
+    like_weights(path)
     if sha256 is not None:
         checked_sha256(path, sha256)
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -88,17 +88,11 @@ def _read_pickle(path: Path) -> Any:
     except OSError as error:
         raise InputError("cannot read the weights file", where=path, why=error.strerror or str(error)) from None
     except _UNREADABLE as error:
-        raise InputError("cannot read the weights file", where=path, why=_reason(path, error)) from None
+        raise InputError("cannot read the weights file", where=path, why=_reason(error)) from None
 
 
-def _reason(path: Path, error: BaseException) -> str:
-    with path.open("rb") as file:
-        start = file.read(256)
-    if not start:
-        return "the file is empty"
-    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "it is a web page, not a checkpoint"
-    if start.startswith((b"PK", b"\x80")) and "Unsupported" in str(error):  # a whole pickle, in a zip or bare
+def _reason(error: BaseException) -> str:
+    if "Unsupported" in str(error):  # a whole pickle, in a zip or bare
         return "it holds more than plain tensors, which could run code on loading"
     detail = "" if isinstance(error, pickle.UnpicklingError) else f": {_first_line(error)}"
     return f"truncated or no checkpoint{detail}"

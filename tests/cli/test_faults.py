@@ -199,6 +199,7 @@ def test_no_wait_names_the_holder(tmp_path: Path) -> None:
     [
         ("--set=pretrain.teacher.weights=/no/moco.pth", "no such weights file: /no/moco.pth"),
         ("--set=pretrain.teacher.weights=.", "no such weights file: ."),
+        ("--set=pretrain.teacher.weights=/proc/self/cmdline", "truncated or no checkpoint"),
         ("--root=/no/such", "no such folder"),
         ("--version=v9", "v9"),
     ],

@@ -160,6 +160,7 @@ def test_bad_boxes_are_named(root: Path, tmp_path: Path) -> None:
     (results / "000001.txt").unlink()
     result = run(store, "draw", "--frame", 1, "-o", tmp_path / "a.png", "--results", results)
     assert code(result) == 3 and "no detections of frame 000001" in str(result.exception)
+    assert "detections of 3 frames, 000000 to 000003" in str(result.exception)
     (root / "training" / "calib" / "000001.txt").unlink()
     assert code(run(store, "draw", "--frame", 1, "-o", tmp_path / "a.png")) == 3
 

@@ -46,6 +46,9 @@ def test_another_optimiser_replaces_the_whole_table():
     [
         ("pretrain.bev.wieght=1", "unknown option pretrain.bev.wieght; did you mean pretrain.bev.weight"),
         ("pretrane.batch=1", "unknown option pretrane; did you mean pretrain"),
+        ("finetune.steps=1", "did you mean finetune.nuscenes.steps, finetune.semkitti.steps, finetune.kitti.steps?"),
+        ("pretrain.lr=1", r"did you mean pretrain.optimizer.lr\?"),
+        ("steps=1", r"did you mean pretrain.steps, .*, \.\.\.\?"),
         ("pretrain.optimizer.lr=abc", "bad value for pretrain.optimizer.lr"),
         ("pretrain.bev.weight=NaN", "bad value for pretrain.bev.weight"),
         ("pretrain.batch", "write --set stage.key=value"),
