@@ -99,7 +99,7 @@ DAMAGES = {
     ),
     "20 missing image": (
         lambda root: first(root, IMAGES).unlink(),
-        ("cannot decode", "CAM_BACK"),
+        ("cannot read the image", "CAM_BACK", "No such file"),
         ("frames", "labels"),
     ),
     "20 grey image": (picture("L", (32, 18)), ("wrong image", "L 32x18, not RGB 32x18"), ("frames", "labels")),
