@@ -190,7 +190,7 @@ def mini() -> Recipe:
             nuscenes=FinetuneConfig(dataset="nuscenes", **short, steps=100),
             semkitti=FinetuneConfig(dataset="semkitti", **short, steps=100),
             kitti=DetectFinetuneConfig(
-                steps=300,
+                steps=800,  # docs/decisions/0010
                 batch=2,
                 threads=1,
                 detector=SMALL_DETECTOR,
