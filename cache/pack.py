@@ -92,8 +92,13 @@ def _unpack_one(store: Store, members: Members, first: Member) -> Artifact:
         with ExitStack() as on_failure:
             on_failure.callback(work.clear)
             work.clear()
+            unfinished = work.scratch / "unpacked"  # a stage that goes on later takes a file in `folder` for finished
+            with translated(unfinished):
+                unfinished.mkdir()
             for name, member, entry in _matching(members, prefix, entries):
-                _extract(members, member, entry, work.folder / name)
+                _extract(members, member, entry, unfinished / name)
+            with translated(unfinished):
+                disk.rename(unfinished, work.folder, "unpack")
             on_failure.pop_all()
         return _publish(work, sealed)
 

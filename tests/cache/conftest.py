@@ -19,15 +19,18 @@ FILES = {"a.bin": b"alpha", "part/b.bin": bytes(range(256)) * 9, "part/ü ß.jso
 Publish = Callable[..., Artifact]
 
 
-def publish_in(store: Store, number: int = 0, parents: tuple[Artifact, ...] = (), stage: str = "prep") -> Artifact:
-    """Publish FILES under a key that `number` determines."""
+def publish_in(
+    store: Store, number: int = 0, parents: tuple[Artifact, ...] = (), stage: str = "prep", goes_on: bool = False
+) -> Artifact:
+    """Publish FILES under a key that `number` determines; one that `goes_on` keeps those that are there."""
     key_inputs = {"stage": stage, "number": number, "config": {"step": 1.0}}
     with store.claim(stage, key_of(key_inputs)) as work:
         if work.artifact is not None:
             return work.artifact
         for name, data in FILES.items():
             (work.folder / name).parent.mkdir(exist_ok=True)
-            (work.folder / name).write_bytes(data)
+            if not goes_on or not (work.folder / name).exists():
+                (work.folder / name).write_bytes(data)
         (work.scratch / "checkpoint").write_bytes(b"state")
         listed = [{"name": p.stage, "stage": p.stage, "key": p.key, "digest": p.digest} for p in parents]
         return work.publish(key_inputs, listed, {"metrics": {"iou": 0.5}, "command": "hvd prep \udcff"})

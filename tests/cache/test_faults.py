@@ -17,6 +17,7 @@ from cache.failpoint import parse
         ("publish", "eio", 20),
         ("unpack", "kill", 25),
         ("unpack", "enospc", 25),
+        ("unpack, then the stage", "kill", 25),
         ("collect", "kill", 3),
     ],
 )
