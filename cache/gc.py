@@ -115,14 +115,23 @@ def _old_artifacts(
     for stage in {item.stage for item in found}:
         newest_first = [item.key for item in reversed(found) if item.stage == stage]
         stay.update(newest_first[:keep])
-    for item in reversed(found):  # children before their parents
-        if item.key in stay:
-            stay |= {parent["key"] for parent in item.parents}
+    stay = _with_ancestors(stay, found)
     for item in found:
         if item.key not in stay:
             reason = f"was made {_days(ages_s[item.key])} ago"
             reason += f", {keep} or more {item.stage} artifacts are newer" if keep else ""
             yield Item(kind="artifact", path=item.path, size_bytes=item.size_bytes, reason=reason)
+
+
+def _with_ancestors(keys: set[str], found: list[Artifact]) -> set[str]:
+    """`keys` and those of all they were made from; a parent made anew may be younger than its child."""
+    parents = {item.key: {parent["key"] for parent in item.parents} for item in found}
+    reached, left = set(keys), list(keys)
+    while left:
+        new = parents.get(left.pop(), set()) - reached
+        reached |= new
+        left += new
+    return reached
 
 
 def _age_s(moment: str, now: datetime) -> float:

@@ -83,6 +83,20 @@ def test_what_is_pinned_after_the_plan_stays(store: Store, publish) -> None:
     assert gc.collect(store, items).kept == ((items[0], "is pinned"),)
 
 
+def test_ancestors_stay_in_whatever_order_they_were_published(store: Store, publish) -> None:
+    """A parent that was deleted and made again, or unpacked later, is younger than its child."""
+    grandparent = publish(0)
+    parent = publish(1, parents=(grandparent,))
+    child, loose = publish(2, parents=(parent,)), publish(3)
+    for item in (parent, grandparent):
+        gc.discard(store.root, item.path)
+    publish(1, parents=(grandparent,))
+    publish(0)
+    assert [item.key for item in store.artifacts()] == [child.key, loose.key, parent.key, grandparent.key]
+    store.pin(child.key)
+    assert [item.path for item in collect_old(store).removed] == [loose.path]
+
+
 def test_artifact_being_read_stays(store: Store, publish, python) -> None:
     read, loose = publish(0), publish(1)
     reader = python(READ, store.root, read.key)
