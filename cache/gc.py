@@ -14,7 +14,7 @@ from typing import Literal
 
 from cache import artifact, disk, layout, lock, manifest
 from cache.artifact import Artifact, Damage
-from cache.errors import Busy, StoreError, translated
+from cache.errors import Busy, Corrupt, StoreError, translated
 from cache.store import Store
 from cache.work import discard
 
@@ -53,14 +53,15 @@ def plan(
         store: the store.
         older_than_s: artifacts and unfinished work of this age go.
         keep: artifacts go that are not among the `keep` newest of their stage.
-        damaged: artifacts that can't be read go too.
+        damaged: artifacts whose manifest is damaged go too; not those that a newer version wrote.
         now: with a time zone.
     """
     moment = now or datetime.now(UTC)
     pins = store.pins()
     items = [*_trash(store.root), *_remains(store.root), *_works(store.root, older_than_s, moment)]
     if damaged:
-        items += [_damage(item) for item in store.damaged() if item.path.name not in pins]
+        broken = [item for item in store.damaged() if isinstance(item.error, Corrupt)]
+        items += [_damage(item) for item in broken if item.path.name not in pins]
     if older_than_s is not None or keep is not None:
         items += _old_artifacts(store.artifacts(), pins, older_than_s or 0.0, keep or 0, moment)
     return items
@@ -83,7 +84,7 @@ def collect(store: Store, items: Iterable[Item]) -> Collected:
 
 
 def _trash(root: Path) -> Iterator[Item]:
-    for name in layout.names(root / layout.TRASH):
+    for name in filter(layout.TRASHED.fullmatch, layout.names(root / layout.TRASH)):
         yield _item("trash", root / layout.TRASH / name, "was being deleted")
 
 

@@ -7,14 +7,17 @@
 .lock                       held while a sequence number is given out
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from cache import disk
 from cache.errors import translate
 from cache.key import KEY_PATTERN
 from cache.manifest import STAGE_PATTERN
 
 WORK, PINS, TRASH, LOCK = ".work", ".pins", ".trash", ".lock"
+TRASHED = re.compile(r"[0-9a-f]{16}-\d+-\d+")  # what `trash_of` gives; other names in .trash are none of ours
 
 
 def path_of(root: Path, stage: str, key: str) -> Path:
@@ -32,6 +35,11 @@ def work_of(root: Path, stage: str, key: str) -> Path:
 def lock_of(work: Path) -> Path:
     """The lock file of a work folder."""
     return work.with_name(f"{work.name}.lock")
+
+
+def trash_of(root: Path, key: str) -> Path:
+    """A new name for what is left of `key`'s artifact while it is being deleted."""
+    return root / TRASH / disk.fresh_name(key[:16])
 
 
 def folders(root: Path, stage: str | None = None, k2: str = "") -> Iterator[Path]:

@@ -133,9 +133,8 @@ class Work:
 
 def discard(root: Path, path: Path) -> None:
     """Make a folder of the store vanish in one step, and then delete it; raises ReadOnly, StoreIO."""
-    trash = root / layout.TRASH
+    gone = layout.trash_of(root, path.name)
     with translated(path):
-        disk.make_folders(trash, "store.trash")
-        gone = trash / disk.fresh_name(path.name[:16])
+        disk.make_folders(gone.parent, "store.trash")
         disk.rename(path, gone, "store.trash")
         disk.remove(gone)

@@ -27,7 +27,7 @@ def gc(
     keep: Annotated[
         int | None, typer.Option(min=1, help="Also artifacts that are not among this many newest of their stage.")
     ] = None,
-    damaged: Annotated[bool, typer.Option("--damaged", help="Also artifacts that can't be read.")] = False,
+    damaged: Annotated[bool, typer.Option("--damaged", help="Also artifacts with a damaged manifest.")] = False,
     store: StorePath = DEFAULT_STORE,
     json_: Json = False,
 ) -> None:

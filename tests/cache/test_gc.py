@@ -1,12 +1,13 @@
 """Garbage collection: what stays."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from cache import gc, manifest
-from cache.errors import NotFound
+from cache.errors import Newer, NotFound
 from cache.store import Store
 
 LATER = datetime.now(UTC) + timedelta(days=30)
@@ -129,7 +130,8 @@ def test_left_overs_go_at_any_age(store: Store, publish) -> None:
     made, headless = publish(0), publish(1)
     (headless.path / manifest.NAME).unlink()
     (store.root / ".trash").mkdir()
-    (store.root / ".trash" / "x").write_text("abc")
+    (store.root / ".trash" / f"{'ab' * 8}-1-2").write_text("abc")
+    (store.root / ".trash" / "letter-2024-11").write_text("abc")  # the folder was no store
     finished = store.root / ".work" / "prep" / made.key / "scratch"
     finished.mkdir(parents=True)
     items = gc.plan(store)
@@ -142,6 +144,7 @@ def test_left_overs_go_at_any_age(store: Store, publish) -> None:
     assert gc.plan(store) == []
     assert store.artifacts() == [made]
     assert not headless.path.exists()
+    assert [path.name for path in (store.root / ".trash").iterdir()] == ["letter-2024-11"]
 
 
 def test_damaged_artifacts_go_only_when_asked(store: Store, publish) -> None:
@@ -156,6 +159,14 @@ def test_damaged_artifacts_go_only_when_asked(store: Store, publish) -> None:
     assert [item.kind for item in collect_old(store, damaged=True).removed] == ["damaged"]
     assert store.damaged() == []
     assert not made.path.exists()
+
+
+def test_an_artifact_of_a_newer_version_stays(store: Store, publish) -> None:
+    made = publish()
+    newer = replace(made.manifest, schema=manifest.SCHEMA + 1)
+    (made.path / manifest.NAME).write_bytes(newer.to_bytes())
+    assert [type(item.error) for item in store.damaged()] == [Newer]
+    assert gc.plan(store, damaged=True) == []
 
 
 def test_reader_that_comes_too_late_is_told(store: Store, publish) -> None:
