@@ -1,5 +1,6 @@
 """A stage's work in progress: a private folder that survives a crash, and its publication in one atomic step."""
 
+import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from cache.artifact import Artifact
 from cache.errors import NoSpace, NotPublishable, free_bytes, translated
 from cache.key import key_of
 from cache.manifest import Manifest
+
+_NOTE = "begun.json"  # beside what is published and what is not
 
 
 class Work:
@@ -52,15 +55,32 @@ class Work:
             disk.make_folders(self.scratch, "store.work")
             self._unseal()
 
+    def note(self, begun: dict[str, Any]) -> None:
+        """Write down what this work is begun with, for `noted` of the run that goes on with it; raises as `prepare`."""
+        with translated(self._home):
+            disk.write_whole(self._home / _NOTE, json.dumps(begun).encode(), "store.note")
+
+    def noted(self) -> dict[str, Any] | None:
+        """What the last `note` said; None if there is none that can be read."""
+        try:
+            begun = json.loads((self._home / _NOTE).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        return begun if isinstance(begun, dict) else None
+
+    def is_empty(self) -> bool:
+        """Whether nothing is in `folder` and `scratch` that a run could go on with."""
+        return not any(any(folder.iterdir()) for folder in (self.folder, self.scratch) if folder.is_dir())
+
     def clear(self) -> None:
-        """Delete what is in `folder` and `scratch`; raises as `prepare` does."""
+        """Delete what is in `folder` and `scratch`, and the note; raises as `prepare` does."""
         with translated(self._home):
             disk.remove(self._home)
         self.prepare()
 
     def drop_if_empty(self) -> bool:
         """Whether nothing was begun: then its folders go, and no work is left that could go on."""
-        empty = not any(any(folder.iterdir()) for folder in (self.folder, self.scratch) if folder.is_dir())
+        empty = self.is_empty()
         if empty:
             disk.remove(self._home)
         return empty

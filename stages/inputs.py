@@ -1,5 +1,7 @@
 """What goes into a step: inputs made concrete, their digests, and whether they are still what they were."""
 
+import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -60,6 +62,14 @@ class Inputs:
                     found.setdefault(dataset, set()).update(places.split(_AND))
         return {dataset: _AND.join(sorted(places)) for dataset, places in found.items()}
 
+    def states(self, step: Step) -> dict[str, str]:
+        """A digest of the sizes and times of each data set's files, by input, as they were when the key was made.
+
+        They tell apart what a fingerprint takes for the same: an image that was mended and has the size it had.
+        """
+        data = {name: node for name, node in step.inputs if isinstance(node, Data)}
+        return {name: _digest_of(self._seen[node], self.resolve(node).path) for name, node in data.items()}
+
     def require_unchanged(self, step: Step, key_inputs: dict[str, Any], work: Work) -> None:
         """Raises InputError, and drops the work, if data or files are no longer what entered the key."""
         for name, node in step.inputs:
@@ -119,6 +129,12 @@ class Inputs:
             self._digests[node] = find()
             self._seen[node] = seen
         return self._digests[node]
+
+
+def _digest_of(states: FileStates, root: Path) -> str:
+    """The same wherever the files lie."""
+    listed = sorted([path.relative_to(root).as_posix(), *state] for path, state in states.items())
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _states_of_file(path: Path) -> FileStates:

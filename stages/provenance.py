@@ -7,11 +7,12 @@ import subprocess
 from functools import cache as memoise
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 _PACKAGES = ("hvdistill", "torch", "torchvision", "spconv-cu120", "spconv-cu126", "numpy", "zarr")
 
 
-def provenance(module: str) -> dict[str, object]:
+def provenance(module: str) -> dict[str, Any]:
     """Versions, git commit and source digest, for a manifest."""
     return {"versions": _versions(), "commit": _commit(), "code": code_digest(module)}
 

@@ -27,6 +27,7 @@ from stages.graph import Data, Step, Stored, in_order, most_awaited_first
 from stages.inputs import Inputs
 from stages.intact import require_intact
 from stages.provenance import provenance
+from stages.resume import take_up
 
 if TYPE_CHECKING:
     from hvd.datasets.listing import Listing
@@ -289,6 +290,8 @@ class Runner:
             log.info(f"{step.stage.name} {key[:8]}: running")
             begin = time.monotonic()
             module = importlib.import_module(step.stage.module)
+            origin = provenance(module.__name__)  # now: the files may change while it runs
+            older = take_up(work, step.stage, origin["code"], self.inputs.states(step))
             paths = {name: item.path for name, item in resolved.items()}
             with memory_errors(step.stage.name):
                 metrics = module.run(step.config, paths, work, self.runtime)
@@ -302,7 +305,8 @@ class Runner:
             ]
             sources = {name: str(item.path.absolute()) for name, item in resolved.items() if not item.artifact}
             details = {
-                **provenance(module.__name__),
+                **origin,
+                **({"resumed_from_code": older} if older else {}),
                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 "sources": sources,
                 "recipe": self.runtime.recipe,

@@ -38,6 +38,7 @@ class Stage:
     version: int
     module: str
     parallel: bool = False  # brings its own worker pool: `reproduce` runs it alone
+    trains: bool = False  # days may be in its unfinished work
 
 
 WORLD = Stage("world", 3, "stages.world", parallel=True)
@@ -46,11 +47,11 @@ LABELS = Stage("labels", 1, "stages.prep_labels", parallel=True)
 IMAGES = Stage("images", 1, "stages.prep_images", parallel=True)
 SUPERPIXELS = Stage("superpixels", 1, "stages.prep_superpixels", parallel=True)
 FEATURES = Stage("features", 1, "stages.prep_features", parallel=True)
-PRETRAIN = Stage("pretrain", 3, "stages.pretrain")
-FINETUNE = Stage("finetune", 1, "stages.finetune")
+PRETRAIN = Stage("pretrain", 3, "stages.pretrain", trains=True)
+FINETUNE = Stage("finetune", 1, "stages.finetune", trains=True)
 EVAL = Stage("eval", 1, "stages.evaluate")
 BOXES = Stage("boxes", 1, "stages.prep_boxes")
-FINETUNE_DETECTION = Stage("finetune-detection", 1, "stages.finetune_detection")
+FINETUNE_DETECTION = Stage("finetune-detection", 1, "stages.finetune_detection", trains=True)
 EVAL_DETECTION = Stage("eval-detection", 2, "stages.evaluate_detection")
 EXPORT = Stage("export", 1, "stages.export")
 EXPORT_FEATURES = Stage("export-features", 1, "stages.export_features")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hvd import log
-from hvd.errors import CheckFailedError
+from hvd.errors import CheckFailedError, InputError
 from hvd.training import checkpoint, optim
 from stages.specs import AdamW, Optimizer
 
@@ -114,11 +114,28 @@ class Training:
         if found is None:
             return
         self.step, state = found
-        self.networks.load_state_dict(state["networks"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self._load(state["networks"], state["optimizer"])
         self.history = state["history"]
         self._sums, self._counts = defaultdict(float, state["sums"]), defaultdict(int, state["counts"])
         log.info(f"{self.name}: resuming after step {self.step} of {self.total}")
+
+    def _load(self, networks: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
+        """Raises InputError if the code has changed since the checkpoint, so that it no longer fits."""
+        shapes = {name: value.shape for name, value in self.networks.state_dict().items()}
+        saved = {name: value.shape for name, value in networks.items()}
+        odd = sorted(name for name in shapes.keys() | saved.keys() if shapes.get(name) != saved.get(name))
+        if odd:
+            raise self._foreign(f"{len(odd)} tensors differ: {odd[0]}")
+        self.networks.load_state_dict(networks)
+        try:
+            self.optimizer.load_state_dict(optimizer)
+        except ValueError as error:
+            raise self._foreign(str(error)) from error
+
+    def _foreign(self, why: str) -> InputError:
+        what = f"{self.name}: the checkpoint of step {self.step} is of another network or optimiser"
+        hint = "bring back the code that saved it, or delete that folder to begin anew"
+        return InputError(what, where=self.scratch, why=why, hint=hint)
 
     def _gradients_are_finite(self) -> bool:
         gradients = [p.grad for p in self.networks.parameters() if p.grad is not None]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from hvd.errors import CheckFailedError
+from hvd.errors import CheckFailedError, InputError
 from hvd.training import checkpoint, optim
 from stages.training import Training
 
@@ -72,6 +72,22 @@ def test_five_bad_steps_in_a_row_end_it_and_name_the_batches(training: Training)
     found = checkpoint.load_newest(training.scratch)
     assert found is not None and found[0] == 2  # the newest whose weights have given a finite loss
     assert all(value.isfinite().all() for value in found[1]["networks"].values())
+
+
+@pytest.mark.parametrize("grown", ["networks", "optimizer"])
+def test_a_checkpoint_that_no_longer_fits_is_refused_with_the_way_out(training: Training, grown: str) -> None:
+    step(training)
+    training.save()
+    networks = nn.Sequential(*training.networks, *([nn.Linear(4, 4)] if grown == "networks" else []))
+    groups = [{"params": [weight], "lr": 0.1} for weight in networks.parameters()]
+    optimizer = optim.sgd(groups if grown == "optimizer" else groups[:1], 0.9, 0.0, 0.0)
+    before = {name: value.clone() for name, value in networks.state_dict().items()}
+    with pytest.raises(InputError, match=r"checkpoint of step 1 is of another network.* delete that folder") as caught:
+        Training("x", 100, networks, optimizer, training.scratch)
+    assert str(training.scratch) in str(caught.value)
+    assert len(list(training.scratch.glob("step-*.pt"))) == 1
+    if grown == "networks":
+        assert all(torch.equal(before[name], value) for name, value in networks.state_dict().items())
 
 
 def test_four_bad_steps_are_survived(training: Training) -> None:

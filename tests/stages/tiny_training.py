@@ -23,7 +23,7 @@ class TinyConfig(Config):
 
 
 def step() -> Step:
-    return Step(Stage("tiny-training", 1, "tests.stages.tiny_training"), TinyConfig())
+    return Step(Stage("tiny-training", 1, "tests.stages.tiny_training", trains=True), TinyConfig())
 
 
 def run(config: TinyConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
