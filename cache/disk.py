@@ -1,5 +1,7 @@
 """Durable file operations: each reaches the disk before it returns, and each has its failpoints."""
 
+import ctypes
+import errno
 import os
 import shutil
 import time
@@ -7,6 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from cache.failpoint import failpoint
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # fcntl.h, linux/fs.h
+_CANNOT_EXCHANGE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})  # some network file systems
 
 
 def write(path: Path, data: bytes, label: str) -> None:
@@ -57,6 +62,21 @@ def rename(source: Path, target: Path, label: str) -> None:
     failpoint(f"{label}.rename")
     source.rename(target)
     flush(target.parent, f"{label}.parent")
+
+
+def exchange(first: Path, second: Path, label: str) -> bool:
+    """Swap two names in one step, and flush the folders that list them; False where the file system can't."""
+    failpoint(f"{label}.exchange")
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # Python has no call for it
+    names = (_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second))
+    if swap is None or swap(*names, _RENAME_EXCHANGE) != 0:
+        code = ctypes.get_errno()
+        if swap is None or code in _CANNOT_EXCHANGE:
+            return False
+        raise OSError(code, os.strerror(code), str(second))
+    for folder in (first.parent, second.parent):
+        flush(folder, f"{label}.parent")
+    return True
 
 
 def make_folders(folder: Path, label: str) -> None:

@@ -133,18 +133,24 @@ class Work:
             disk.write(self.folder / manifest.NAME, sealed, "store.manifest")
             disk.flush(self.folder, "store.content")
             disk.make_folders(self._target.parent, "store.target")
-            self._discard_replaced()
-            disk.rename(self.folder, self._target, "store.artifact")
+            self._put_in_place()
         return sealed
 
     def _next_sequence(self) -> int:
         return 1 + max((item.sequence for item in artifact.scan(self._root) if isinstance(item, Artifact)), default=0)
 
-    def _discard_replaced(self) -> None:
-        """Raises Busy while another process reads it."""
+    def _put_in_place(self) -> None:
+        """Move `folder` to where the artifact belongs; one that it replaces is left in `folder`, or gone.
+
+        Raises:
+            Busy: another process reads the one that would be replaced.
+        """
         if self._replaces is not None and artifact.load(self._target) is not None:
             with lock.exclusive_on_existing(self._target / manifest.NAME):
+                if disk.exchange(self.folder, self._target, "store.artifact"):
+                    return
                 discard(self._root, self._target)
+        disk.rename(self.folder, self._target, "store.artifact")
 
     def _unseal(self) -> None:
         for name in content.RESERVED:

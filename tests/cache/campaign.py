@@ -41,6 +41,18 @@ def go_on(store: Store) -> None:
     publish_in(store, 1, goes_on=True)
 
 
+def replace(store: Store) -> None:
+    """Make artifact 1 anew if it is damaged, as it is before."""
+    damaged = next((item for item in store.artifacts() if item.verify(full=True)), None)
+    if damaged is not None:
+        publish_in(store, 1, replaces=damaged)
+
+
+def damage(item: Artifact) -> None:
+    """Alter a file that is listed."""
+    (item.path / "a.bin").write_bytes(b"omega")
+
+
 def collect(store: Store) -> None:
     """Delete artifact 1, which is there before."""
     kept = gc.collect(store, gc.plan(store, older_than_s=0)).kept
@@ -54,6 +66,7 @@ OPERATIONS: dict[str, tuple[Operation, Operation]] = {
     "unpack": (receive, receive),
     "unpack, then the stage": (receive, go_on),
     "collect": (collect, collect),
+    "replace": (replace, replace),
 }
 
 
@@ -104,10 +117,16 @@ def campaign(name: str, action: str, folder: Path) -> int:
         store = Store(folder / "store")
         old = publish_in(store, 0)
         store.pin(old.key)
-        if name == "collect":
-            publish_in(store, 1)
+        if name in ("collect", "replace"):
+            there = publish_in(store, 1)
+        if name == "replace":
+            damage(there)
         status = in_child(store, operation, f"*:{turn}:{action}")
-        check(store, old, turn)
+        if name == "replace":
+            present = store.find(wanted.stage, wanted.key)
+            require(present is not None and present.sequence == there.sequence, f"{turn}: neither old nor new is there")
+        else:
+            check(store, old, turn)
         repeat(store)
         check(store, old, turn)
         found = store.find(wanted.stage, wanted.key)

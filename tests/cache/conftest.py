@@ -20,11 +20,16 @@ Publish = Callable[..., Artifact]
 
 
 def publish_in(
-    store: Store, number: int = 0, parents: tuple[Artifact, ...] = (), stage: str = "prep", goes_on: bool = False
+    store: Store,
+    number: int = 0,
+    parents: tuple[Artifact, ...] = (),
+    stage: str = "prep",
+    goes_on: bool = False,
+    replaces: Artifact | None = None,
 ) -> Artifact:
-    """Publish FILES under a key that `number` determines; one that `goes_on` keeps those that are there."""
+    """Publish FILES under a key that `number` determines; what `goes_on` keeps those that are there."""
     key_inputs = {"stage": stage, "number": number, "config": {"step": 1.0}}
-    with store.claim(stage, key_of(key_inputs)) as work:
+    with store.claim(stage, key_of(key_inputs), replaces=replaces) as work:
         if work.artifact is not None:
             return work.artifact
         for name, data in FILES.items():

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from cache import disk
 from cache.failpoint import parse
 
 
@@ -19,6 +20,8 @@ from cache.failpoint import parse
         ("unpack", "enospc", 25),
         ("unpack, then the stage", "kill", 25),
         ("collect", "kill", 3),
+        ("replace", "kill", 20),
+        ("replace", "eio", 20),
     ],
 )
 def test_every_place_fails_once(tmp_path: Path, operation: str, action: str, places: int) -> None:
@@ -27,6 +30,20 @@ def test_every_place_fails_once(tmp_path: Path, operation: str, action: str, pla
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= places
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_a_replaced_artifact_keeps_its_place_also_where_names_cannot_be_exchanged(
+    store, publish, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    damaged, later = publish(0), publish(1)
+    if not able:
+        monkeypatch.setattr(disk, "exchange", lambda *_: False)
+    (damaged.path / "a.bin").write_bytes(b"omega")
+    made = publish(0, replaces=damaged)
+    assert made.verify(full=True) == [] and made.sequence == damaged.sequence
+    assert store.artifacts() == [made, later]
+    assert not list((store.root / ".work").glob("*/*"))
 
 
 def test_failpoint_from_the_environment(python) -> None:
