@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("hvdistill", "torch", "torchvision", "spconv-cu120", "spconv-cu126", "numpy", "zarr")
+_OURS = ("cache", "hvd", "stages")
 
 
 def provenance(module: str) -> dict[str, Any]:
@@ -30,12 +31,20 @@ def _versions() -> dict[str, str]:
 
 @memoise
 def _commit() -> str | None:
-    """The commit of the checkout we run from, or None for an installed package."""
+    """The commit of the checkout we run from, "-dirty" if its files differ; None for an installed package."""
     here = Path(__file__).resolve().parent.parent
+    if _git(here, "rev-parse", "--show-toplevel") != str(here):
+        return None  # installed, perhaps inside a checkout of something else
+    return _git(here, "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty")
+
+
+def _git(folder: Path, *command: str) -> str | None:
+    """What git prints; None where it fails, or is not there."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5, check=False
-        )
+            ["git", "--no-optional-locks", "-C", str(folder), *command],
+            capture_output=True, text=True, timeout=5, check=False,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -43,12 +52,15 @@ def _commit() -> str | None:
 
 @memoise
 def code_digest(module: str) -> str:
-    """SHA-256 over our own source files that computing `module` may run: the stage's module and the library."""
+    """SHA-256 (hex) over our own source files, the command line aside, and `module` if it is none of them.
+
+    Taken once for each module: called when it has just been imported, it is of the code that runs.
+    """
     spec = importlib.util.find_spec(module)
     assert spec is not None and spec.origin is not None, module
-    library = Path(spec.origin).resolve().parent.parent / "hvd"
-    files = [Path(spec.origin), *sorted(p for p in library.rglob("*.py") if "cli" not in p.parts)]
+    here = Path(__file__).resolve().parent.parent
+    own = {path for name in _OURS for path in (here / name).rglob("*.py") if "cli" not in path.relative_to(here).parts}
     digest = hashlib.sha256()
-    for path in files:
+    for path in sorted({*own, Path(spec.origin).resolve()}):
         digest.update(path.read_bytes())
     return digest.hexdigest()

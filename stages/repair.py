@@ -43,7 +43,8 @@ def repair(store: Store, item: Artifact) -> Artifact:
         HvdError, StoreError: as its stage.
     """
     step = step_of(store, item)
-    runner = Runner(store, Runtime(device=item.details["device"], recipe=item.details["recipe"]))
+    device = "cpu" if item.details["device"] == "cpu" else "auto"  # its GPU may be another machine's
+    runner = Runner(store, Runtime(device=device, recipe=item.details["recipe"]))
     changes = difference(item.key_inputs, runner.inputs.of_key(step))
     if changes:
         raise _beyond(item, "changed since: " + ", ".join(name for name, _, _ in changes))

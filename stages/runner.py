@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cache.artifact import Artifact
@@ -311,12 +312,17 @@ class Runner:
                 "sources": sources,
                 "recipe": self.runtime.recipe,
                 "data": self.inputs.origins(step),
-                "device": self.runtime.device,
+                "device": _device(module, self.runtime),
                 "seconds": round(seconds, 3),
                 "metrics": metrics,
             }
             artifact = work.publish(key_inputs, parents, details)
         return Outcome(artifact, "run", time.monotonic() - start, (begin - start) + (time.monotonic() - ended))
+
+
+def _device(module: ModuleType, runtime: Runtime) -> str:
+    """What a stage computed on: those that can use a GPU import `pick_device`, the others have no choice."""
+    return str(module.pick_device(runtime.device)) if hasattr(module, "pick_device") else "cpu"
 
 
 @contextmanager

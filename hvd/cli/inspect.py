@@ -103,7 +103,11 @@ def _status_row(stage: dict[str, Any]) -> tuple[object, ...]:
 
 
 def code_state(item: "Artifact") -> str:
-    """Whether the source files that made `item` are still the same: "same", "changed since" or "unknown"."""
+    """Whether our source files, the command line's aside, are still those that made `item`.
+
+    Returns:
+        "same", "changed since" or "unknown".
+    """
     from stages.provenance import code_digest
     from stages.specs import STAGES
 
