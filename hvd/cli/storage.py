@@ -1,6 +1,8 @@
 """Commands that change the store: `hvd gc | pin | unpin | pack | unpack`."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,9 +12,10 @@ import typer
 from hvd import log
 from hvd.cli.options import DEFAULT_STORE, Json, StorePath, check_file, emit
 from hvd.cli.tables import print_table, readable_bytes
-from hvd.errors import InputError, UsageError
+from hvd.errors import CorruptError, InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:
+    from cache.artifact import Artifact
     from cache.gc import Item
 
 KeyPrefix = Annotated[str, typer.Argument(metavar="KEY", help="An artifact's key, or its first 4 characters or more.")]
@@ -116,11 +119,44 @@ def pack(
 
     check_file(file, "tar file")
     found = Store(store).resolve(key)
-    write([found], file)
+    with _packing(found):
+        write([found], file)
     if json_:
         emit({"key": found.key, "stage": found.stage, "file": str(file), "size_bytes": file.stat().st_size})
     else:
         log.info(f"packed {found.stage} {found.key[:8]} into {file}, {readable_bytes(file.stat().st_size)}")
+
+
+@contextmanager
+def _packing(item: "Artifact") -> Iterator[None]:
+    """Say what helps where an artifact can't be packed: not what helps a stage that can't write its store."""
+    from cache import errors
+
+    try:
+        yield
+    except errors.Corrupt as error:
+        raise CorruptError(str(error), hint=f"run: hvd verify {item.key[:8]} --repair") from error
+    except errors.NoSpace as error:
+        raise ResourceError(str(error), hint="free some, or name a file on another disk") from error
+    except errors.ReadOnly as error:
+        raise ResourceError(str(error)) from error
+
+
+@contextmanager
+def _unpacking(file: Path) -> Iterator[None]:
+    """Say what helps against a damaged tar file; what is wrong with the store is said as everywhere."""
+    from cache import errors
+
+    try:
+        yield
+    except errors.Corrupt as error:
+        if error.path != file:
+            raise
+        raise CorruptError(str(error), hint="copy it again, or pack it again") from error
+    except errors.StoreIO as error:
+        if error.path != file:
+            raise
+        raise ResourceError(str(error)) from error
 
 
 def unpack(
@@ -134,7 +170,8 @@ def unpack(
 
     if not file.is_file():
         raise InputError("no such file", where=file)
-    found = read(Store(store), file)
+    with _unpacking(file):
+        found = read(Store(store), file)
     if json_:
         emit([{"stage": item.stage, "key": item.key, "path": str(item.path)} for item in found])
     for item in found if not json_ else ():

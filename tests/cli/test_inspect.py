@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from cache import failpoint
 from cache.artifact import Artifact
 from cache.store import Store
 from hvd.cli.storage import parse_age
-from hvd.errors import UsageError
+from hvd.errors import HvdError, UsageError
 from stages.provenance import code_digest
 from tests.cli.small_store import Write, code, publish, run, run_json
 
@@ -312,6 +313,32 @@ def test_pack_and_unpack(store: Store, chain: list[Artifact], tmp_path: Path) ->
     (tmp_path / "page.tar").write_text("<html>" * 200)
     assert code(run(other, "unpack", tmp_path / "page.tar")) == 3
     assert code(run(store, "pack", chain[0].key, tmp_path / "no" / "frames.tar")) == 2
+
+
+def test_errors_of_pack_and_unpack_say_what_helps(
+    store: Store, chain: list[Artifact], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not what helps a stage: gc, or another store."""
+    file, other, key = tmp_path / "frames.tar", Store(tmp_path / "other"), chain[0].key[:8]
+
+    def error(*arguments: object, into: Store = store) -> tuple[int, str]:
+        result = run(into, *arguments)
+        assert isinstance(result.exception, HvdError), result.exception
+        return code(result), str(result.exception)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoint, "_armed", failpoint.parse("pack.write:1:enospc"))
+        number, text = error("pack", key, file)
+        assert number == 6 and text.endswith("; free some, or name a file on another disk")
+    run_json(store, "pack", key, file)
+    whole = file.read_bytes()
+    file.write_bytes(whole.replace(b"framesframes", b"framesfrAmes", 1))
+    number, text = error("unpack", file, into=other)
+    assert number == 4 and str(file) in text and text.endswith("; copy it again, or pack it again")
+    assert other.artifacts() == []
+    damage(chain[0])
+    number, text = error("pack", key, file)
+    assert number == 4 and text.endswith(f"; run: hvd verify {key} --repair")
 
 
 def test_unknown_and_short_keys(store: Store, chain: list[Artifact]) -> None:
