@@ -3,7 +3,6 @@
 import importlib
 import os
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ from cache.work import Work
 from hvd import log
 from hvd.errors import InputError, ResourceError
 from hvd.pool import worker_pool
+from stages.copying import copy_files
 from stages.graph import Data, Step, Stored, in_order, most_awaited_first
 from stages.inputs import Inputs
 from stages.intact import require_intact
@@ -194,12 +194,8 @@ class Runner:
         return list_frames(self.inputs.resolve(data).path, data.dataset, data.version)
 
     def copy(self, step: Step, folder: Path) -> None:
-        """Copy a finished step's files, without the store's own, into `folder`."""
-        require_intact(self.done[step].artifact)
-        source = self.done[step].artifact.path
-        shutil.copytree(
-            source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("manifest.json", "files.json")
-        )
+        """Copy a finished step's files, without the store's own, into `folder`; raises as `copy_files`."""
+        copy_files(self.done[step].artifact, folder)
 
     @contextmanager
     def _keeping(self, steps: list[Step]) -> Iterator[None]:
