@@ -15,6 +15,7 @@ from cache.work import Work
 from hvd.datasets.fingerprint import fingerprint, snapshot, state_of
 from hvd.errors import InputError
 from stages.graph import Data, File, Node, Step, Stored
+from stages.intact import require_intact
 
 SCHEMA = 1
 WORLD_ORIGIN = "built-in world"
@@ -91,6 +92,7 @@ class Inputs:
 
         Raises:
             InputError: there is no such file, data set or artifact.
+            CorruptError: the data set is a world in the store, and lacks files.
         """
         match node:
             case Step():
@@ -121,7 +123,13 @@ class Inputs:
         root = artifact.path if artifact else node.root
         assert root is not None, "a data set has a root or a world"
         place = root, node.dataset, node.version, node.part
-        return Resolved(root, self._digest(node, partial(fingerprint, *place), partial(snapshot, *place)), artifact)
+        try:
+            digest = self._digest(node, partial(fingerprint, *place), partial(snapshot, *place))
+        except InputError:
+            if artifact:
+                require_intact(artifact)  # a file that a stored world lacks is damage, which can be repaired
+            raise
+        return Resolved(root, digest, artifact)
 
     def _digest(self, node: Node, find: "partial[str]", states: "partial[FileStates]") -> str:
         if node not in self._digests:

@@ -13,7 +13,7 @@ from hvd.cli import storage
 from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit
 from hvd.cli.summary import summary
 from hvd.cli.tables import print_line, print_table, readable_bytes, short_time
-from hvd.errors import CheckFailedError, CorruptError, InputError, UsageError
+from hvd.errors import CheckFailedError, CorruptError, HvdError, InputError, UsageError
 
 if TYPE_CHECKING:
     from cache.artifact import Artifact
@@ -328,12 +328,21 @@ def verify(
         items = opened.artifacts() if key is None else [opened.resolve(key)]
     except Corrupt as error:
         raise CorruptError(str(error), hint=hint) from None
-    problems = [str(item.error) for item in opened.damaged()] if key is None else []
-    repaired = []
+    broken = opened.damaged() if key is None else []
+    if not any(isinstance(item.error, Corrupt) for item in broken):
+        hint = "it takes the version that wrote it"
+    problems = [str(item.error) for item in broken]
+    repaired: list[dict[str, Any]] = []
+    beyond: list[HvdError] = []
     for item in log.track(items, "verify"):
         found = item.verify(full)
         if found and repair:
-            repaired.append(_repair(opened, item, found))
+            try:
+                repaired.append(_repair(opened, item, found))
+            except (InputError, CorruptError) as error:  # the others may be mended
+                log.warn(str(error))
+                beyond.append(error)
+                problems += found
         elif found:
             problems += found
             hint = "run: hvd verify --repair"
@@ -342,6 +351,8 @@ def verify(
     else:
         for problem in problems:
             print_line(problem)
+    if beyond:
+        raise beyond[0]
     if problems:
         raise CorruptError(f"{len(problems)} problems in {opened.root}", why=problems[0], hint=hint)
     log.info(f"{len(items)} artifacts are intact" if full else f"{len(items)} artifacts have the right files and sizes")

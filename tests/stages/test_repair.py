@@ -1,5 +1,6 @@
 """A damaged artifact is noticed by whoever reads it, and made anew from what its manifest says, and only it."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from hvd.models.teacher_config import TeacherConfig
 from stages import inputs as inputs_module
 from stages import repair, specs
 from stages import runner as runner_module
-from stages.graph import File, Step, Stored, in_order
+from stages.graph import Data, File, Step, Stored, in_order
 from stages.plans import Source, evaluate, export, finetune, prep, pretrain
 from stages.recipes import smoke
 from stages.repair import CONFIGS, children, step_of
@@ -24,6 +25,7 @@ from stages.reproduce import reproduce
 from stages.runner import Runner, Runtime
 from tests.cli.small_store import code, publish, run, run_json
 from tests.datasets.test_prepared import FRAMES
+from tests.datasets.tiny import VERSION, write_nuscenes
 from tests.stages import fake_stage
 from tests.stages.fake_stage import FAKE, FakeConfig
 
@@ -133,6 +135,30 @@ def test_a_repair_that_fails_leaves_the_damaged_artifact(
         assert code(run(store, "verify", "--repair")) == 5  # somebody reads it
     assert code(run(store, "verify", "--repair")) == 0
     assert store.artifacts()[0].digest == item.digest
+
+
+def test_what_is_beyond_repair_does_not_keep_the_others_from_it(store: Store, runs: Runs, tmp_path: Path) -> None:
+    source = tmp_path / "x.bin"
+    source.write_bytes(b"same")
+    lost, child, other = made(store, fake("a", File(source)), fake("b", fake("a", File(source))), fake("c"))
+    for item in (lost, child, other):
+        flip(item.path / "out.json")
+    source.unlink()
+    result = run(store, "verify", "--repair", "--json")
+    assert code(result) == 3 and "cannot repair fake" in str(result.exception)
+    done = json.loads(result.stdout)
+    assert [item["key"] for item in done["repaired"]] == [other.key]
+    assert [str(lost.path) in done["problems"][0], str(child.path) in done["problems"][1]] == [True, True]
+    assert result.stderr.count("warning: cannot repair") == 1 and "warning: damaged fake artifact" in result.stderr
+    assert store.resolve(other.key).verify(full=True) == []
+
+
+def test_a_stored_world_that_lacks_a_table_is_damaged(store: Store, runs: Runs) -> None:
+    world = publish(store, "world", write=lambda folder: write_nuscenes(folder) and None)
+    step = fake("a", Data("nuscenes", VERSION, "frames", world=Stored("world", world.key)))
+    (world.path / VERSION / "scene.json").unlink()
+    with pytest.raises(CorruptError, match=rf"scene\.json: missing; run: hvd verify {world.key[:8]} --repair"):
+        Runner(store).run(step)
 
 
 def test_a_lost_manifest_is_beyond_repair(store: Store, runs: Runs) -> None:
