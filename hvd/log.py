@@ -69,7 +69,7 @@ def _emit(markup: str) -> None:
             sys.stdout.flush()  # in a log that takes both, what was printed first stands first
     try:
         console.print(markup)
-    except BrokenPipeError:  # the reader of our stderr left: keep working, say no more
+    except OSError:  # the reader of our stderr left, or its disk is full: keep working, say no more
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  as long as the process
         console.file = sys.stderr
 

@@ -113,6 +113,10 @@ def test_outputs_that_take_nothing(store: Store, redirection: str, code: int) ->
         assert done.stderr == ""
 
 
+def test_a_log_on_a_full_disk_stops_no_work(store: Store) -> None:
+    assert shell('"$@" 2> /dev/full', HVD, "verify", "--store", store.root).returncode == 0
+
+
 def test_a_usage_error_without_stderr() -> None:
     assert shell('"$@" 2>&-', HVD, "prep", "atlantis").returncode == 2
 
