@@ -5,16 +5,18 @@ import multiprocessing
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.sharedctypes import Synchronized
+from typing import TypeVar
 
+from hvd import log
 from hvd.errors import ResourceError
 
+T, Item = TypeVar("T"), TypeVar("Item")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
-
 
 _TIMEOUT_S = 600.0  # a worker that is busy with one sample for longer hangs
 _LOOK_S = 1.0
@@ -51,8 +53,8 @@ class Pool(ProcessPoolExecutor):
         return [slot.name.decode(errors="replace") for slot in self._slots
                 if slot.name and now - slot.since >= longer_than_s]  # fmt: skip
 
-    def as_completed(self, jobs: "list[Future[None]]") -> "Iterator[Future[None]]":
-        """The jobs as they end.
+    def as_completed(self, jobs: "list[Future[T]]") -> "Iterator[Future[T]]":
+        """The jobs as they end, submitted with `noted`.
 
         Raises:
             ResourceError: a worker has been busy with one sample for minutes.
@@ -69,10 +71,25 @@ class Pool(ProcessPoolExecutor):
                 raise ResourceError(f"a worker of {self.label} hangs", where=where, why=why, hint=hint)
 
 
-def noted(job: Callable[..., None], *args: object) -> None:
+def run_all(job: "Callable[[Item], T]", items: Sequence[Item], workers: int, label: str) -> list[T]:
+    """What `job` gives for each of `items`, in their order; made in `workers` processes (below 2: in this one).
+
+    Raises:
+        ResourceError: a worker died or hangs; `doing` in the job says with which sample.
+    """
+    if workers < 2 or len(items) < 2:
+        return [job(item) for item in log.track(items, label)]
+    with worker_pool(min(workers, len(items)), label) as pool:
+        futures = [pool.submit(noted, job, item) for item in items]
+        for future in log.track(pool.as_completed(futures), label, total=len(futures)):
+            future.result()
+    return [future.result() for future in futures]
+
+
+def noted(job: Callable[..., T], *args: object) -> T:
     """In a worker: run `job`, and wait for work afterwards, unless it died."""
     try:
-        job(*args)
+        return job(*args)
     finally:
         doing("")
 

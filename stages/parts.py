@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hvd import log
 from hvd.datasets.prepared import part_path
-from hvd.pool import noted, worker_pool
+from hvd.pool import run_all
 
 FRAMES_PER_PART = 40  # small enough that two workers end together on the built-in world's 240 frames
 
@@ -29,11 +29,9 @@ def make_parts(
     missing = [(path, frames) for path, frames in parts if not path.exists()]
     if len(missing) < len(parts):
         log.info(f"{label}: {len(parts) - len(missing)} of {len(parts)} parts are there already")
-    if workers < 2 or len(missing) < 2:
-        for path, frames in log.track(missing, label):
-            job(frames)(path)
-        return
-    with worker_pool(min(workers, len(missing)), label) as pool:
-        futures = [pool.submit(noted, job(frames), path) for path, frames in missing]
-        for future in log.track(pool.as_completed(futures), label, total=len(futures)):
-            future.result()
+    run_all(_make, [(job(frames), path) for path, frames in missing], workers, label)
+
+
+def _make(part: tuple[Callable[[Path], None], Path]) -> None:
+    make, path = part
+    make(path)

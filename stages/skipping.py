@@ -8,7 +8,7 @@ from pathlib import Path
 from hvd import log
 from hvd.datasets.sample import Sample
 from hvd.errors import InputError
-from hvd.pool import worker_pool
+from hvd.pool import doing, run_all
 from stages.parts import part_ranges
 from stages.sources import AnyDataset, only, part_of
 
@@ -28,12 +28,7 @@ def offering_to_skip() -> Iterator[None]:
 def bad_samples(data: AnyDataset, workers: int) -> dict[str, InputError]:
     """The samples with a sweep or an image that can't be read, by token, in `workers` processes (0: in this one)."""
     parts = [part_of(data, frames) for frames in part_ranges(len(data.samples))]
-    label = f"checking {data.name}"
-    if workers < 2 or len(parts) < 2:
-        found = [_bad_in(part) for part in log.track(parts, label)]
-    else:
-        with worker_pool(min(workers, len(parts)), label) as pool:
-            found = list(log.track(pool.map(_bad_in, parts), label, total=len(parts)))
+    found = run_all(_bad_in, parts, workers, f"checking {data.name}")
     return {token: error for bad in found for token, error in bad.items()}
 
 
@@ -43,6 +38,7 @@ def _bad_in(part: AnyDataset) -> dict[str, InputError]:
 
 
 def _fault(data: AnyDataset, sample: Sample) -> InputError | None:
+    doing(sample.token)
     try:
         data.read_points(sample)
         for view in sample.cameras:

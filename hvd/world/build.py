@@ -1,7 +1,7 @@
 """Writing a world: drives in parallel, each from its own seed, then what they share; restartable by drive."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -12,8 +12,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # c
 
 from cache import disk
 from hvd.errors import InputError
-from hvd.log import track
-from hvd.pool import doing, worker_pool
+from hvd.pool import doing, run_all
 from hvd.world import kitti_object_writer, kitti_writer, nuscenes_writer
 from hvd.world.config import RigName, WorldConfig
 from hvd.world.drives import splits
@@ -43,11 +42,11 @@ def write_world(config: WorldConfig, out: Path, notes: Path, workers: int) -> No
 
     Raises:
         InputError: the notes are of another config.
-        ResourceError: a worker process died.
+        ResourceError: a worker process died or hangs.
     """
     jobs = _jobs(config, out)
     _prepare(config, out, notes)
-    records = list(track(_run(jobs, notes, workers), f"world ({config.rig})", total=len(jobs)))
+    records = run_all(partial(_drive, notes), jobs, workers, f"world ({config.rig})")
     if config.rig == "nuscenes":
         nuscenes_writer.write_tables(config, records, _channels(config), out)
     elif config.rig == "kitti":
@@ -85,16 +84,6 @@ def _channels(config: WorldConfig) -> list[str]:
 def _jobs(config: WorldConfig, out: Path) -> list[_Job]:
     train = [_Job(config, "train", i, i, out) for i in range(config.train_scenes)]
     return train + [_Job(config, "val", i, config.train_scenes + i, out) for i in range(config.val_scenes)]
-
-
-def _run(jobs: list[_Job], notes: Path, workers: int) -> Iterator[Any]:
-    """Records of all drives, in order."""
-    drive = partial(_drive, notes)
-    if workers <= 1:
-        yield from map(drive, jobs)
-        return
-    with worker_pool(workers, "the world") as pool:
-        yield from pool.map(drive, jobs)
 
 
 def _drive(notes: Path, job: _Job) -> Any:

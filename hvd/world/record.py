@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hvd.pool import doing
 from hvd.world.config import WorldConfig
 from hvd.world.materials import Split
 from hvd.world.mesh import F64
@@ -49,6 +50,7 @@ def draw_drive(config: WorldConfig, split: Split, index: int) -> Drive:
 
 def record(config: WorldConfig, drive: Drive, key_frame: int, number: int) -> Frame:
     """A key frame of drive `number`; its noise draws from the seed and these two."""
+    doing(f"drive {number}, frame {key_frame}")
     rng = np.random.default_rng([config.seed, number, key_frame])
     atlas, scene, rig = build_atlas(config.seed), drive.scene, drive.rig
     time_s = key_frame * config.frame_interval_s
