@@ -15,7 +15,8 @@ from typing import TypeVar
 from hvd import log
 from hvd.errors import ResourceError
 
-T, Item = TypeVar("T"), TypeVar("Item")
+T = TypeVar("T")
+Item = TypeVar("Item")
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 _TIMEOUT_S = 600.0  # a worker that is busy with one sample for longer hangs

@@ -51,7 +51,7 @@ def test_a_full_disk_leaves_whole_files_only(item: Artifact, tmp_path: Path, mon
     (out / "deep").mkdir()
     (out / "deep" / "b.txt").write_text("older")
     monkeypatch.setattr(failpoint, "_armed", failpoint.parse("copy.write:2:enospc"))
-    with pytest.raises(ResourceError, match="no space left on the disk.*; name another --out"):
+    with pytest.raises(ResourceError, match=r"no space left on the disk.*; name another --out"):
         copy_files(item, out)
     assert there(out) == {"a.txt": "alpha", "deep/b.txt": "older"}
 
@@ -62,7 +62,7 @@ def test_a_folder_where_a_file_should_go_and_the_reverse(item: Artifact, tmp_pat
         copy_files(item, tmp_path / "one")
     (tmp_path / "two").mkdir()
     (tmp_path / "two" / "deep").write_text("a file")
-    with pytest.raises(UsageError, match="not a folder: .*deep"):
+    with pytest.raises(UsageError, match=r"not a folder: .*deep"):
         copy_files(item, tmp_path / "two")
 
 
