@@ -22,7 +22,7 @@ def summary(item: "Artifact") -> str:
     try:
         protocol = json.loads(path.read_text(encoding="utf8"))
         return _trained(protocol, item.key_inputs["config"].get("dataset", ""), made_from.get("student"))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):  # unreadable, or of another shape
         return "damaged: see hvd verify"
 
 

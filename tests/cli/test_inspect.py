@@ -155,8 +155,9 @@ def test_ls_says_what_tells_artifacts_apart(store: Store) -> None:
     assert last("eval") == f"12.3 mIoU of {model.key[:8]}"
     publish(store, "eval-detection", {}, {"model": model}, metrics={"map": None})
     assert last("eval-detection") == f"no mAP of {model.key[:8]}"
-    (pretrain.path / "protocol.json").write_text("{")
-    assert last("pretrain") == "damaged: see hvd verify"
+    for text in ("{", "[]", "3", '{"length": 1}'):
+        (pretrain.path / "protocol.json").write_text(text)
+        assert last("pretrain") == "damaged: see hvd verify"
 
 
 def test_show_holds_inputs_config_and_metrics(store: Store) -> None:
