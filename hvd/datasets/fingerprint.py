@@ -127,10 +127,10 @@ def _sensor_files(root: Path, kind: Kind, version: str | None, part: Part) -> It
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, sorted; none if there is no such folder."""
+    """All files below a folder, sorted, but those that begin with a dot; none if there is no such folder."""
     for parent, folders, files in os.walk(folder, followlinks=True):
-        folders.sort()
-        yield from (Path(parent, name) for name in sorted(files))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
 def _describe(root: Path, path: Path, contents: bool) -> list[str | int]:

@@ -120,7 +120,7 @@ def open_kitti(root: Path, *, one_size: bool = False) -> KittiDataset:
         InputError: there is no such folder, or a calibration or an image is missing or malformed.
     """
     check_layout(root, "kitti", None)
-    tokens = sorted(path.stem for path in (root / "training" / "velodyne").glob("*.bin"))
+    tokens = sorted(path.stem for path in (root / "training" / "velodyne").glob("[!.]*.bin"))
     has_labels = (root / "training" / "label_2").is_dir()
     size_of = _size_or_none if one_size else image_size
     samples = tuple(_sample(root, token, has_labels, size_of) for token in tokens)

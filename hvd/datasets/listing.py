@@ -52,16 +52,16 @@ def list_frames(root: Path, kind: Kind, version: str | None) -> Listing:
         points = _first_sweep(root / "samples" / nuscenes.LIDAR) // (4 * nuscenes.POINT_FIELDS)
         return Listing(scenes, lambda kind: splits_of(root, kind, nuscenes.official_splits), cameras, points)
     if kind == "kitti":
-        tokens = tuple(sorted(path.stem for path in root.glob("training/velodyne/*.bin")))
+        tokens = tuple(sorted(path.stem for path in root.glob("training/velodyne/[!.]*.bin")))
         points = _first_sweep(root / "training" / "velodyne") // (4 * kitti.POINT_FIELDS)
         return Listing(tokens, lambda kind: kitti.split_lists(root, tokens, kind), 1, points)
     folders = sorted(root.glob("sequences/*/velodyne"))
-    scenes = tuple(folder.parent.name for folder in folders for _ in folder.glob("*.bin"))
+    scenes = tuple(folder.parent.name for folder in folders for _ in folder.glob("[!.]*.bin"))
     points = _first_sweep(folders[0]) // (4 * semantickitti.POINT_FIELDS)
     return Listing(scenes, lambda kind: splits_of(root, kind, semantickitti.official_splits), 0, points)
 
 
 def _first_sweep(folder: Path) -> int:
     """Bytes of one point file; 0 where there is none."""
-    first = next(folder.glob("*.bin"), None)
+    first = next(folder.glob("[!.]*.bin"), None)
     return first.stat().st_size if first else 0

@@ -80,5 +80,5 @@ def _sequence(folder: Path) -> list[Sample]:
             labels_path=labels / f"{path.stem}.label" if has_labels else None,
             cameras=(),
         )
-        for path in sorted((folder / "velodyne").glob("*.bin"))
+        for path in sorted((folder / "velodyne").glob("[!.]*.bin"))
     ]

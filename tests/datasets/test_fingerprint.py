@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from hvd.datasets.fingerprint import check_layout, fingerprint, has_labels
+from hvd.datasets.listing import list_frames
+from hvd.datasets.semantickitti import open_semantickitti
 from hvd.errors import InputError
 from tests.datasets.tiny import VERSION, edit, write_nuscenes, write_semantickitti
 
@@ -104,6 +106,19 @@ def test_semkitti(semkitti: Path) -> None:
     assert fingerprint(semkitti, "semkitti", None, "labels") != labels
     (semkitti / "sequences/00/velodyne/000001.bin").unlink()
     assert fingerprint(semkitti, "semkitti", None) != frames
+
+
+def test_names_with_a_dot_first_are_none_of_the_data_set(nuscenes: Path, semkitti: Path) -> None:
+    """As a Mac leaves them behind."""
+    before = both(nuscenes), fingerprint(semkitti, "semkitti", None), open_semantickitti(semkitti).samples
+    listed = list_frames(semkitti, "semkitti", None).scenes
+    for folder in (nuscenes / "samples", nuscenes / "samples" / "LIDAR_TOP", semkitti / "sequences/00/velodyne"):
+        (folder / ".DS_Store").touch()
+        (folder / "._000000.bin").write_bytes(b"x")
+        (folder / ".cache").mkdir()
+        (folder / ".cache" / "x").touch()
+    assert (both(nuscenes), fingerprint(semkitti, "semkitti", None), open_semantickitti(semkitti).samples) == before
+    assert list_frames(semkitti, "semkitti", None).scenes == listed
 
 
 def test_has_labels(nuscenes: Path) -> None:
