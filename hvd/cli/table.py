@@ -4,7 +4,8 @@ import platform
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -54,27 +55,48 @@ def table(
     about = {"command": _command(common, *sources), "views": protocol.views(recipe.pretrain)}
 
     tries = list(tuning.trials(setup))
-    known_trials, known = results.load_trials(out), results.load(out)["cells"]
-    tried = results.of_plan(known_trials, tries)
-    if common.dry_run:
-        planned: list[Cell | Trial] = [*tries, *cells(setup, tuning.chosen(recipe, tried))]
-        _show(common, runner, results.not_in([*tried, *known], planned))
-        return
-    write_trials, write = partial(results.write_trials, out, about=about), partial(results.write, out, about=about)
-    set_aside(out / results.TRIALS_FILE, known_trials, tried, write_trials)
-    for group in COLUMN_GROUPS:
-        left = [item for item in tries if item.column in group]
-        _measure(runner, left, tried, results.record_trial, write_trials, jobs)
-        wanted = list(cells(setup, tuning.chosen(recipe, tried)))
-        found = results.of_plan(known, wanted)
-        set_aside(out / results.FILE, known, found, write)
-        log.info(f"{len(found)} of {len(wanted)} values are in {out}")
-        _measure(runner, [cell for cell in wanted if cell.column in group], found, results.record, write, jobs)
-        known = found
-    if common.json_:
-        emit(found)
-    else:
-        typer.echo(results.markdown(found, about))
+    with nullcontext() if common.dry_run else _alone(out):
+        known_trials, known = results.load_trials(out), results.load(out)["cells"]
+        tried = results.of_plan(known_trials, tries)
+        if common.dry_run:
+            planned: list[Cell | Trial] = [*tries, *cells(setup, tuning.chosen(recipe, tried))]
+            _show(common, runner, results.not_in([*tried, *known], planned))
+            return
+        write_trials, write = partial(results.write_trials, out, about=about), partial(results.write, out, about=about)
+        set_aside(out / results.TRIALS_FILE, known_trials, tried, write_trials)
+        for group in COLUMN_GROUPS:
+            left = [item for item in tries if item.column in group]
+            _measure(runner, left, tried, results.record_trial, write_trials, jobs)
+            wanted = list(cells(setup, tuning.chosen(recipe, tried)))
+            found = results.of_plan(known, wanted)
+            set_aside(out / results.FILE, known, found, write)
+            log.info(f"{len(found)} of {len(wanted)} values are in {out}")
+            _measure(runner, [cell for cell in wanted if cell.column in group], found, results.record, write, jobs)
+            known = found
+        if common.json_:
+            emit(found)
+        else:
+            typer.echo(results.markdown(found, about))
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other `hvd table` away from the files in `out`: each writes them whole, and would lose what others found.
+
+    Raises:
+        Busy: there is one.
+    """
+    from cache import lock
+    from cache.errors import Busy
+
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        held = lock.exclusive(out / ".table.lock", wait=False)
+    except Busy as busy:
+        raise Busy(f"another hvd table writes into {out}", busy.host, busy.pid, busy.since) from None
+    with held:
+        held.delete_file_on_release()
+        yield
 
 
 def set_aside(path: Path, known: list[Any], kept: list[Any], write: Callable[[list[Any]], None]) -> None:
