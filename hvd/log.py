@@ -18,6 +18,7 @@ _PLAIN_INTERVAL_S = 10.0  # how often progress prints a line when nobody watches
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 _state = {"quiet": False}
+_prefix = {"text": ""}
 _recent: deque[str] = deque(maxlen=100)  # for a bug report
 
 
@@ -26,9 +27,10 @@ def recent() -> tuple[str, ...]:
     return tuple(_recent)
 
 
-def configure(*, quiet: bool = False) -> None:
-    """Set the verbosity of the process."""
+def configure(*, quiet: bool = False, prefix: str = "") -> None:
+    """Set the verbosity of the process, and what its lines begin with: the name of one of several side by side."""
     _state["quiet"] = quiet
+    _prefix["text"] = f"{prefix} " if prefix else ""
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)  # a deprecation inside torchvision's own code
 
 
@@ -41,13 +43,13 @@ def info(message: str) -> None:
     """Print one line for people."""
     _recent.append(message)
     if not _state["quiet"]:
-        _emit(escape(message))
+        _emit(escape(_prefix["text"] + message))
 
 
 def warn(message: str) -> None:
     """Print one warning, also when quiet."""
     _recent.append(f"warning: {message}")
-    _emit(f"[yellow]warning:[/] {escape(message)}")
+    _emit(f"{escape(_prefix['text'])}[yellow]warning:[/] {escape(message)}")
 
 
 def table(rows: Sequence[Sequence[str]]) -> None:

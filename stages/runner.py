@@ -348,7 +348,7 @@ def _run_in_child(
         InputError: the data is no longer what it was when `key` was found.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # idle OpenMP threads must not spin beside the other job
-    log.configure(quiet=quiet)
+    log.configure(quiet=quiet, prefix=key[:8])
     runner = Runner(store=Store(root), runtime=runtime)
     runner.take(parents)
     if key_of(runner.inputs.of_key(step)) != key:

@@ -173,7 +173,7 @@ def test_every_stage_can_be_rebuilt_from_its_manifest(
 ) -> None:
     """Nothing is computed: each stage writes one file. The steps must come back with their configs and keys."""
     weights = tmp_path / "teacher.pth"
-    weights.write_bytes(b"weights")
+    weights.write_bytes(b"PK weights")
 
     def write(config: Any, inputs: Any, work: Any, runtime: Runtime) -> dict[str, Any]:
         (work.folder / "out.json").write_text(repr(config))

@@ -116,7 +116,12 @@ def test_a_process_works_from_the_parents_it_is_given_and_from_unchanged_data(tm
     source.write_bytes(b"before")
     assert [_run_in_child(*job)[0] for _ in range(2)] == ["run", "hit"]
     assert capsys.readouterr().err == "", "a quiet parent has quiet children"
-    log.configure(quiet=False)
+    other = fake("b")
+    key = key_of(runner.inputs.of_key(other))
+    _run_in_child(store.root, runner.runtime, False, {}, other, key)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines and all(line.startswith(f"{key[:8]} ") for line in lines), "of several side by side"
+    log.configure()
 
 
 def test_data_of_two_origins_is_called_so(tmp_path, runner):
