@@ -58,4 +58,5 @@ def similarity_maps(store: "Store", cells: Sequence[Mapping[str, Any]]) -> "list
         log.info(f"no student behind the row {HVDISTILL} in {store.root}: similarity maps are left out")
         return []
     frames = student.details["metrics"]["frames"]
-    return [similarity(store, student, row, 0) for row in (0, frames // 2, frames - 1)]
+    rows = (0, frames // 2, frames - 1)
+    return [similarity(store, student, row, 0) for row in log.track(rows, "similarity maps")]

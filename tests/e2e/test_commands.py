@@ -48,7 +48,7 @@ def test_reproduce_prints_a_table_and_then_finds_everything(hvd, hvd_json, tmp_p
     rows = {cell["row"] for cell in cells}
     assert rows == {"random init", "random init, batch norm re-estimated", "IPV", "IPV + BEV"}
     assert {cell["column"] for cell in cells} == {
-        *("nuScenes linear probe", "nuScenes 2-frames", "SemanticKITTI 2-frames")
+        *("nuScenes-like linear probe", "nuScenes-like 2-frames", "64-beam 2-frames")
     }
     assert all("built-in world" in cell["protocol"] for cell in cells)
     again = hvd_json("reproduce", *SMOKE)
