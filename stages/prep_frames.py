@@ -73,7 +73,7 @@ def count_odd(frames: Frames) -> dict[str, int]:
     return {
         "points_not_finite": sum(
             int((~np.isfinite(frames.points(row)).all(1)).sum())
-            for row in log.track(range(len(frames)), "check points")
+            for row in log.track(range(len(frames)), "count odd points")
         ),
         "empty_sweeps": int((frames.num_points == 0).sum()),
         "none_in_view": int((frames.num_pairs == 0).sum()) if has_cameras else 0,
