@@ -47,6 +47,9 @@ def usable(rows: Sequence[int], counts: NDArray[np.int64], tokens: Sequence[str]
 
 
 def write_splits(frames: Path, lists: dict[str, dict[str, tuple[str, ...]]]) -> None:
-    """Store the split lists beside the frames, so that later stages need no data root."""
+    """Store the split lists beside the frames, so that later stages need no data root; says what two splits share."""
     assert set(lists) == set(SPLIT_KINDS), sorted(lists)
+    both = sorted(set(lists["paper"].get("train", ())) & set(lists["paper"].get("val", ())))
+    if both:
+        log.warn(f"{len(both)} of the scenes that train are scored too; the first: {both[0]}")
     (frames / SPLITS_FILE).write_text(json.dumps(lists, indent=1, sort_keys=True), encoding="utf8")

@@ -19,7 +19,7 @@ from stages.plans import Source
 from stages.recipe import for_data_set
 from stages.recipes import load, mini, paper, smoke
 from stages.runner import Runner, Runtime
-from stages.selection import rows_of
+from stages.selection import rows_of, write_splits
 from tests.conftest import REPOSITORY
 from tests.datasets.tiny_kitti import SIZES, write_kitti
 
@@ -68,6 +68,11 @@ def test_splits_are_those_of_the_world(runner: Runner) -> None:
     assert rows_of(path, scenes, "paper", "train") == list(range(8))
     assert rows_of(path, scenes, "paper", "val") == list(range(8, 12))
     assert len(rows_of(path, scenes, "paper", "all")) == 12
+
+
+def test_a_scene_that_trains_and_is_scored_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_splits(tmp_path, {"paper": {"train": ("a", "b"), "val": ("b", "c")}, "parametrize": {}})
+    assert "1 of the scenes that train are scored too; the first: b" in capsys.readouterr().err
 
 
 def test_the_world_is_listed_before_it_is_made_as_it_is_afterwards(runner: Runner) -> None:
