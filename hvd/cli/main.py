@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from hvd import log
-from hvd.cli import doctor, draw, inspect, report, reproduce, run, table, world
+from hvd.cli import doctor, draw, inspect, report, reproduce, run, status, storage, table, verify, world
 from hvd.errors import CorruptError, HvdError
 from hvd.training.interrupt import Interrupted
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (run, reproduce, table, report, world, draw, inspect, doctor):
+for module in (run, reproduce, table, report, world, draw, status, inspect, verify, storage, doctor):
     module.register(app)
 _state = {"debug": False, "stopping": False}
 _OPEN_FILES = 65536

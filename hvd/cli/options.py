@@ -29,6 +29,7 @@ def _store(path: Path) -> Path:
 
 
 StorePath = Annotated[Path, typer.Option("--store", envvar="HVD_STORE", help="Artifact store.", callback=_store)]
+KeyPrefix = Annotated[str, typer.Argument(metavar="KEY", help="An artifact's key, or its first 4 characters or more.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 DEFAULT_STORE = Path(".hvd")
 BUILT_IN = "world"
@@ -171,6 +172,18 @@ def check_folder(folder: Path) -> None:
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir():
         raise UsageError("not a folder", where=existing)
+
+
+def require_store(store: Path) -> None:
+    """A check of a store that is not there, perhaps for a misspelled name, must not pass.
+
+    Raises:
+        InputError: there is none.
+    """
+    from hvd.errors import InputError
+
+    if not store.is_dir():
+        raise InputError("no such store", where=store)
 
 
 def check_file(file: Path, what: str, suffixes: Sequence[str] = ()) -> None:

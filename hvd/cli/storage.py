@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hvd import log
-from hvd.cli.options import DEFAULT_STORE, Json, StorePath, check_file, emit
+from hvd.cli.options import DEFAULT_STORE, Json, KeyPrefix, StorePath, check_file, emit
 from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import CorruptError, InputError, ResourceError, UsageError
 
@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from cache.artifact import Artifact
     from cache.gc import Item
 
-KeyPrefix = Annotated[str, typer.Argument(metavar="KEY", help="An artifact's key, or its first 4 characters or more.")]
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (gc, pin, unpin, pack, unpack):
+        app.command()(command)
 
 
 def gc(

@@ -54,3 +54,12 @@ def run_json(store: Store, *arguments: object) -> Any:
     result = run(store, *arguments, "--json")
     assert code(result) == 0, result.output
     return json.loads(result.stdout)
+
+
+def damage(item: Artifact) -> Path:
+    """Flip one bit of its file."""
+    path = item.path / "data.bin"
+    data = bytearray(path.read_bytes())
+    data[7] ^= 1
+    path.write_bytes(data)
+    return path

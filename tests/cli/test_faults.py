@@ -150,10 +150,10 @@ def on_terminal(command: list[str], columns: int) -> tuple[int, str]:
 
 BUG = """
 import sys
-import hvd.cli.inspect as inspect
+import hvd.cli.status as module
 from hvd import log
 def status(*_): log.info("the last line"); raise ZeroDivisionError("one\\ntwo")
-inspect._by_stage = status
+module._by_stage = status
 from hvd.cli.main import main
 main()
 """

@@ -44,7 +44,7 @@ def test_a_stopped_training_goes_on(hvd, workplace, number, code):
 
 UNWINDING = """
 import sys, time
-import hvd.cli.inspect as inspect
+import hvd.cli.status as module
 def status(*_):
     try:
         print("ready", flush=True)
@@ -52,7 +52,7 @@ def status(*_):
     finally:
         print("unwinding", flush=True)
         time.sleep(60)
-inspect._by_stage = status
+module._by_stage = status
 sys.argv[1:] = ["status"]
 from hvd.cli.main import main
 main()
