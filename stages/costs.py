@@ -16,17 +16,15 @@ from stages.graph import Data, Node, Step, Stored
 from stages.specs import (
     BoxesConfig,
     DetectEvalConfig,
-    DetectFinetuneConfig,
     EvalConfig,
     ExportFeaturesConfig,
     FeaturesConfig,
-    FinetuneConfig,
     FramesConfig,
     ImagesConfig,
     LabelsConfig,
-    PretrainConfig,
     SuperpixelsConfig,
 )
+from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, PretrainConfig
 
 _POINT_BYTES = 16  # x, y, z, intensity
 _PAIR_BYTES = 17  # point, camera, u, v, depth; about one pair a point

@@ -23,7 +23,7 @@ from hvd.models.detector_file import load_detector
 from hvd.training import seeding
 from hvd.training.device import moved, pick_device
 from stages import protocol
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.selection import rows_of
 from stages.specs import DetectEvalConfig
 

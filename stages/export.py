@@ -20,7 +20,7 @@ from hvd.models.unet import SparseUNet
 from hvd.models.voxelnet import VoxelNet
 from stages import protocol
 from stages.model_card import INPUT, OPENPCDET_FILE, model_card
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.specs import ExportConfig
 
 CONFIG_FILE = "config.json"

@@ -25,7 +25,7 @@ from hvd.training import seeding
 from hvd.training.device import moved, pick_device
 from stages import protocol
 from stages.export import open_student
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.selection import rows_of
 from stages.specs import ExportFeaturesConfig
 

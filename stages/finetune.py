@@ -23,10 +23,10 @@ from hvd.training import loading, seeding
 from hvd.training.device import moved, pick_device
 from hvd.training.interrupt import StopRequest
 from stages import protocol
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.selection import rows_of, usable
-from stages.specs import DetectFinetuneConfig, FinetuneConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
+from stages.training_specs import DetectFinetuneConfig, FinetuneConfig
 
 Item = tuple[Tensor, Tensor]  # backbone features (V, C) and classes (V,) of one frame
 

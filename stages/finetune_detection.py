@@ -22,10 +22,10 @@ from hvd.training.device import moved, pick_device
 from hvd.training.interrupt import StopRequest
 from stages import protocol
 from stages.finetune import labelled_rows
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.selection import usable
-from stages.specs import DetectFinetuneConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
+from stages.training_specs import DetectFinetuneConfig
 
 
 def run(config: DetectFinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:

@@ -26,14 +26,12 @@ from stages.specs import (
     BoxesConfig,
     DatasetName,
     DetectEvalConfig,
-    DetectFinetuneConfig,
     EvalConfig,
     ExportConfig,
     ExportFeaturesConfig,
-    FinetuneConfig,
     LabelsConfig,
-    PretrainConfig,
 )
+from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, PretrainConfig
 
 SETTINGS_FILE = "hvd.toml"
 WITH_CAMERAS: tuple[DatasetName, ...] = ("nuscenes", "kitti")

@@ -10,7 +10,7 @@ from hvd.datasets.kitti import CAMERA, image_size
 from hvd.datasets.kitti_files import DONT_CARE, read_calibration, read_labels
 from hvd.datasets.prepared import Frames
 from hvd.datasets.prepared_boxes import CALIBRATIONS, LABELS, write_sizes
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.skipping import offering_to_skip
 from stages.specs import BoxesConfig
 

@@ -18,7 +18,7 @@ from hvd.training import seeding
 from hvd.training.device import pick_device
 from stages.parts import make_parts
 from stages.prep_images import resized
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.specs import FeaturesConfig
 
 

@@ -17,7 +17,7 @@ from hvd.errors import InputError
 from hvd.geometry.camera import Pairs, pair_points, resize, warp
 from hvd.pool import doing
 from stages.parts import make_parts
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.selection import write_splits
 from stages.skipping import bad_samples, offering_to_skip, without
 from stages.sources import AnyDataset, open_dataset, part_of

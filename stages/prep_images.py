@@ -14,7 +14,7 @@ from hvd.datasets.prepared import Frames, write_arrays
 from hvd.errors import InputError
 from hvd.pool import doing
 from stages.parts import make_parts
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.skipping import offering_to_skip
 from stages.sources import AnyDataset, only, open_dataset, part_of
 from stages.specs import ImagesConfig

@@ -16,7 +16,7 @@ from hvd.datasets.sample import Sample
 from hvd.errors import InputError
 from hvd.pool import doing
 from stages.parts import make_parts
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.sources import AnyDataset, only, open_dataset, part_of
 from stages.specs import LabelsConfig
 

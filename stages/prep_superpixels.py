@@ -14,7 +14,7 @@ from hvd.datasets.prepared import Arrays, write_arrays
 from hvd.pool import doing
 from stages.parts import make_parts
 from stages.prep_images import resized
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.specs import SuperpixelsConfig
 
 

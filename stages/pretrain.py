@@ -26,10 +26,10 @@ from hvd.training import loading, seeding
 from hvd.training.device import moved, pick_device
 from hvd.training.interrupt import StopRequest
 from stages import protocol
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.selection import rows_of, usable
-from stages.specs import BevConfig, PretrainConfig
 from stages.training import Training, about_bytes, build_optimizer, lr_share
+from stages.training_specs import BevConfig, PretrainConfig
 
 Terms = dict[str, Tensor]
 HEADS_FILE = "heads.safetensors"

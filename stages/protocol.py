@@ -10,7 +10,8 @@ from typing import Any
 
 from hvd.datasets.prepared import Frames
 from hvd.models.config import UNetConfig
-from stages.specs import DetectEvalConfig, DetectFinetuneConfig, EvalConfig, FinetuneConfig, PretrainConfig, Schedule
+from stages.specs import DetectEvalConfig, EvalConfig
+from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, PretrainConfig, Schedule
 
 FILE = "protocol.json"
 

@@ -14,18 +14,16 @@ from stages.specs import (
     Count,
     DatasetName,
     DetectEvalConfig,
-    DetectFinetuneConfig,
     EvalConfig,
     ExportConfig,
     ExportFeaturesConfig,
     FeaturesConfig,
-    FinetuneConfig,
     FramesConfig,
     ImagesConfig,
     Positive,
-    PretrainConfig,
     SuperpixelsConfig,
 )
+from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, PretrainConfig
 
 FIND_ALL = DecodeConfig(min_score=0.01)  # a box of a low score costs no average precision, and may earn some
 

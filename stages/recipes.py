@@ -44,22 +44,16 @@ from stages.recipe import (
     with_voxelnet,
 )
 from stages.specs import (
-    AdamW,
-    BevConfig,
     DatasetName,
     DetectEvalConfig,
-    DetectFinetuneConfig,
     EvalConfig,
     ExportFeaturesConfig,
     FeaturesConfig,
-    FinetuneConfig,
     FramesConfig,
     ImagesConfig,
-    IpvConfig,
-    PretrainConfig,
-    Sgd,
     SuperpixelsConfig,
 )
+from stages.training_specs import AdamW, BevConfig, DetectFinetuneConfig, FinetuneConfig, IpvConfig, PretrainConfig, Sgd
 
 TURN = PointAugmentation(rotation_deg=180.0, shift_std_m=0.0, scale=(1.0, 1.0), flip=True, drop_cuboid=0.0)
 SECOND = BoxAugmentation(rotation_deg=45.0, scale=(0.95, 1.05), flip_y=True)

@@ -11,9 +11,10 @@ from hvd.datasets.fingerprint import Part
 from hvd.errors import InputError, UsageError
 from hvd.models.teacher_config import TeacherConfig, bundled_path
 from hvd.world.config import WorldConfig
-from stages import specs
+from stages import specs, training_specs
 from stages.graph import Data, File, Node, Step, Stored
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 
 DATA_INPUTS = ("data", "label_files")  # the inputs that are data sets
 CONFIGS: dict[str, type[Config]] = {
@@ -23,11 +24,11 @@ CONFIGS: dict[str, type[Config]] = {
     "images": specs.ImagesConfig,
     "superpixels": specs.SuperpixelsConfig,
     "features": specs.FeaturesConfig,
-    "pretrain": specs.PretrainConfig,
-    "finetune": specs.FinetuneConfig,
+    "pretrain": training_specs.PretrainConfig,
+    "finetune": training_specs.FinetuneConfig,
     "eval": specs.EvalConfig,
     "boxes": specs.BoxesConfig,
-    "finetune-detection": specs.DetectFinetuneConfig,
+    "finetune-detection": training_specs.DetectFinetuneConfig,
     "eval-detection": specs.DetectEvalConfig,
     "export": specs.ExportConfig,
     "export-features": specs.ExportFeaturesConfig,

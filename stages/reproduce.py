@@ -4,7 +4,8 @@ from stages import plans
 from stages.graph import Step
 from stages.plans import Source
 from stages.recipe import Recipe
-from stages.specs import TABLE, FinetuneConfig, TableConfig
+from stages.specs import TABLE, TableConfig
+from stages.training_specs import FinetuneConfig
 
 ROWS = {"random init": None, "IPV": ("ipv",), "IPV + BEV": ("ipv", "bev")}
 RE_ESTIMATED = "random init, batch norm re-estimated"

@@ -1,4 +1,4 @@
-"""Plan and run steps: resolve inputs to digests, look the key up, and only on a miss import the stage and run it."""
+"""Run steps: resolve inputs to digests, look the key up, and only on a miss import the stage and run it."""
 
 import importlib
 import os
@@ -9,17 +9,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cache.artifact import Artifact
-from cache.difference import difference
 from cache.key import key_of
 from cache.lock import Owner
 from cache.store import Store
-from cache.work import Work
 from hvd import log
 from hvd.errors import InputError, ResourceError
 from hvd.pool import worker_pool
@@ -29,28 +26,12 @@ from stages.inputs import Inputs
 from stages.intact import require_intact
 from stages.provenance import provenance
 from stages.resume import take_up
+from stages.runtime import Run, Runtime
 
 if TYPE_CHECKING:
-    from hvd.datasets.listing import Listing
-    from stages.costs import Cost
+    from stages.planning import Status
 
 _OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")  # torch has no type for all of them
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """What may change a result only by rounding or not at all: recorded in the manifest, never in the key."""
-
-    device: str = "auto"
-    workers: int = 2
-    wait: bool = True  # for another process that computes the same key
-    recipe: str = "mini"  # the name only: what it says is in each step's config
-
-
-class Run(Protocol):
-    """The entry point of a stage's module: writes below `work.folder` and returns its metrics."""
-
-    def __call__(self, config: Any, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -79,28 +60,12 @@ class Outcome:
         }
 
 
-@dataclass(frozen=True)
-class Status:
-    """What running a step would do; the key is None while an input has yet to be computed."""
-
-    step: Step
-    state: str
-    key: str | None
-    reason: str
-    cost: "Cost"  # of what would run
-
-    def as_dict(self) -> dict[str, Any]:
-        """For `--dry-run --json`."""
-        named = {"stage": self.step.stage.name, "state": self.state, "key": self.key, "reason": self.reason}
-        return {**named, **self.cost._asdict()}
-
-
 @dataclass
 class Runner:
     """Runs steps against one store, each at most once."""
 
     store: Store
-    runtime: Runtime = Runtime()
+    runtime: Runtime = field(default_factory=Runtime)
     done: dict[Step, Outcome] = field(default_factory=dict)
     _held: ExitStack = field(default_factory=ExitStack)
 
@@ -155,43 +120,11 @@ class Runner:
             if missing:
                 self._run_pool(missing, jobs, tell)
 
-    def status(self, targets: tuple[Step, ...]) -> list[Status]:
+    def status(self, targets: tuple[Step, ...]) -> list["Status"]:
         """What running `targets` would do, step by step, without doing it."""
-        from stages.costs import Cost, cost  # with the readers behind it: a run that finds everything needs none
+        from stages.planning import Planner  # with the readers behind it: a run that finds everything needs none
 
-        listing_of = cache(self._listing)  # many steps read one data set
-
-        def config_of(node: Stored) -> dict[str, Any]:
-            config: dict[str, Any] = self.inputs.find(node).key_inputs["config"]
-            return config
-
-        out: dict[Step, Status] = {}
-        for step in in_order(targets):
-            state, key, why = self._state(step, [p for p in step.parents if out[p].state != "hit"])
-            price = Cost() if state == "hit" else cost(step, listing_of, config_of)
-            out[step] = Status(step, state, key, why, price)
-        return list(out.values())
-
-    def _state(self, step: Step, waiting: list[Step]) -> tuple[str, str | None, str]:
-        """State, key and reason; what is found is noted in `done`."""
-        if waiting:
-            return "run", None, f"waits for {waiting[0].stage.name}"
-        key = key_of(self.inputs.of_key(step))
-        found = self.store.find(step.stage.name, key)
-        if found:
-            self.done[step] = Outcome(found, "hit", 0.0)
-            return "hit", key, ""
-        return "locked" if self.store.owner(step.stage.name, key) else "run", key, self._why(step)
-
-    def _listing(self, data: Data) -> "Listing":
-        from hvd.datasets.listing import list_frames
-        from hvd.world.config import WorldConfig
-        from stages.costs import planned_listing
-
-        if isinstance(data.world, Step) and data.world not in self.done:
-            assert isinstance(data.world.config, WorldConfig), data.world
-            return planned_listing(data.world.config)
-        return list_frames(self.inputs.resolve(data).path, data.dataset, data.version)
+        return Planner(self.store, self.inputs, self.done).plan(targets)
 
     def copy(self, step: Step, folder: Path) -> None:
         """Copy a finished step's files, without the store's own, into `folder`; raises as `copy_files`."""
@@ -213,14 +146,6 @@ class Runner:
     def _finish(self, step: Step, outcome: Outcome) -> None:
         self._held.enter_context(outcome.artifact.reading())
         self.done[step] = outcome
-
-    def _why(self, step: Step) -> str:
-        inputs = self.inputs.of_key(step)
-        nearest = self.store.nearest(step.stage.name, inputs)
-        if nearest is None:
-            return f"no {step.stage.name} artifact yet"
-        changes = difference(nearest.key_inputs, inputs)
-        return "differs from " + nearest.key[:8] + " in " + ", ".join(name for name, _, _ in changes[:4])
 
     def _misses(self, steps: list[Step]) -> list[Step]:
         """The steps that are not in the store, or that depend on one that is not."""
@@ -287,11 +212,12 @@ class Runner:
             log.info(f"{step.stage.name} {key[:8]}: running")
             begin = time.monotonic()
             module = importlib.import_module(step.stage.module)
+            run: Run = module.run
             origin = provenance(module.__name__)  # now: the files may change while it runs
             older = take_up(work, step.stage, origin["code"], self.inputs.states(step))
             paths = {name: item.path for name, item in resolved.items()}
             with memory_errors(step.stage.name):
-                metrics = module.run(step.config, paths, work, self.runtime)
+                metrics = run(step.config, paths, work, self.runtime)
             ended = time.monotonic()
             self.inputs.require_unchanged(step, key_inputs, work)
             seconds = time.monotonic() - start

@@ -20,7 +20,7 @@ from hvd.models.weights import load_checkpoint, load_into
 from stages.intact import require_intact
 from stages.pretrain import HEADS_FILE, build_networks, ground_view, image_features, open_data
 from stages.recipes import STILL
-from stages.specs import PretrainConfig
+from stages.training_specs import PretrainConfig
 
 Floats = NDArray[np.float32]
 

@@ -16,7 +16,8 @@ from stages import plans
 from stages.graph import Data, File, Node, Step, Stored
 from stages.plans import Source
 from stages.recipe import Recipe, at_rate, for_data_set, for_labels
-from stages.specs import DatasetName, DetectFinetuneConfig, FinetuneConfig, PretrainConfig
+from stages.specs import DatasetName
+from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, PretrainConfig
 
 Rates = Mapping[tuple[str, str], float]  # times the recipe's learning rates, by row and column
 

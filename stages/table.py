@@ -8,7 +8,7 @@ from typing import Any
 
 from cache.work import Work
 from hvd.errors import CorruptError
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.specs import TableConfig
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from hvd import log
 from hvd.errors import CheckFailedError, InputError
 from hvd.training import checkpoint, optim
-from stages.specs import AdamW, Optimizer
+from stages.training_specs import AdamW, Optimizer
 
 _MAX_BAD_STEPS = 5  # in a row
 _REPORTS = 40  # lines of history in one training

@@ -8,7 +8,7 @@ from typing import Any
 from cache.work import Work
 from hvd.world.build import about_bytes, write_world
 from hvd.world.config import WorldConfig
-from stages.runner import Runtime
+from stages.runtime import Runtime
 
 
 def run(config: WorldConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:

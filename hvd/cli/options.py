@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from hvd.models.config import StudentKind
     from stages.plans import Source
     from stages.recipe import Recipe
-    from stages.runner import Runner, Runtime
+    from stages.runner import Runner
+    from stages.runtime import Runtime
 
 
 def _store(path: Path) -> Path:
@@ -95,7 +96,7 @@ class Common:
             ResourceError: a GPU that is not there: found now, not after hours of preparation.
         """
         from hvd.errors import UsageError
-        from stages.runner import Runtime
+        from stages.runtime import Runtime
 
         if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", self.device):
             raise UsageError(f"unknown device {self.device!r}", hint="valid: auto, cpu, cuda, cuda:N")

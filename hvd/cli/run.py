@@ -15,8 +15,9 @@ from hvd.errors import InputError, UsageError
 if TYPE_CHECKING:
     from hvd.models.config import StudentKind
     from stages.graph import Node, Step, Stored
+    from stages.planning import Status
     from stages.plans import Source
-    from stages.runner import Runner, Status
+    from stages.runner import Runner
     from stages.specs import DetectEvalConfig, EvalConfig
 
 Split = Annotated[str | None, typer.Option(help="train, val or all.")]

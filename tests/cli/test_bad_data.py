@@ -249,7 +249,8 @@ def prepared_images(tmp_path_factory):
     from stages import plans
     from stages.plans import Source
     from stages.recipes import load
-    from stages.runner import Runner, Runtime
+    from stages.runner import Runner
+    from stages.runtime import Runtime
 
     folder = tmp_path_factory.mktemp("prepared")
     source = Source("nuscenes", write_nuscenes(folder / "data"), VERSION)

@@ -20,7 +20,8 @@ from hvd.geometry.camera import project
 from stages import plans
 from stages.plans import Source
 from stages.recipes import load
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 from tests.cli.small_store import code, run, run_json
 from tests.datasets.tiny_kitti import write_kitti
 

@@ -25,7 +25,8 @@ from hvd.metrics.detection import evaluate
 from stages import plans
 from stages.plans import Source
 from stages.recipes import load
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 from tests.conftest import REPOSITORY
 
 REPEATS = 50

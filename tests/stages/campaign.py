@@ -24,7 +24,8 @@ from cache.errors import StoreError
 from cache.store import Store
 from hvd import log
 from stages.graph import Step
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 
 UNTOUCHED, FAILED = 0, 3
 WRITES = os.O_WRONLY | os.O_RDWR

@@ -6,7 +6,8 @@ from cache.store import Store
 from stages import plans
 from stages.plans import Source
 from stages.recipes import smoke
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 from cache.work import Work
 from hvd.config import Config
 from hvd.errors import InputError
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.specs import Stage
 
 FAKE = Stage("fake", 1, "tests.stages.fake_stage")

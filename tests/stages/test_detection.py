@@ -24,7 +24,8 @@ from hvd.training.interrupt import Interrupted
 from stages import evaluate_detection, finetune_detection, plans
 from stages.plans import Source
 from stages.recipes import smoke
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 from stages.specs import ObjectName
 from tests.datasets.tiny_kitti import CAR, DONT_CARE, write_kitti
 from tests.stages.conftest import link

@@ -28,7 +28,7 @@ from hvd.models.voxelnet import VoxelNet
 from hvd.models.weights import load_checkpoint
 from stages import export, export_features, protocol
 from stages.model_card import model_card
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.selection import write_splits
 from stages.specs import ExportConfig, ExportFeaturesConfig
 

@@ -18,7 +18,8 @@ from stages.costs import planned_listing
 from stages.plans import Source
 from stages.recipe import for_data_set
 from stages.recipes import load, mini, paper, smoke
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 from stages.selection import rows_of, write_splits
 from tests.conftest import REPOSITORY
 from tests.datasets.tiny_kitti import SIZES, write_kitti

@@ -22,7 +22,8 @@ from stages.plans import Source, evaluate, export, finetune, prep, pretrain
 from stages.recipes import smoke
 from stages.repair import CONFIGS, children, step_of
 from stages.reproduce import reproduce
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 from tests.cli.small_store import code, publish, run, run_json
 from tests.datasets.test_prepared import FRAMES
 from tests.datasets.tiny import VERSION, write_nuscenes

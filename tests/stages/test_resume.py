@@ -10,7 +10,8 @@ from cache.store import Store
 from hvd.errors import InputError
 from stages import runner as runner_module
 from stages.graph import Data, Step
-from stages.runner import Runner, Runtime
+from stages.runner import Runner
+from stages.runtime import Runtime
 from tests.datasets.tiny import VERSION, write_nuscenes
 from tests.stages import fake_stage
 from tests.stages.fake_stage import FAKE, FakeConfig

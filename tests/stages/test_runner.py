@@ -11,7 +11,8 @@ from hvd import log
 from hvd.errors import InputError, ResourceError
 from stages.graph import Data, File, Step, Stored, most_awaited_first
 from stages.inputs import WORLD_ORIGIN
-from stages.runner import Runner, Runtime, _run_in_child
+from stages.runner import Runner, _run_in_child
+from stages.runtime import Runtime
 from tests.cli.small_store import publish
 from tests.datasets.tiny import VERSION, write_nuscenes
 from tests.stages.fake_stage import FAKE, FakeConfig

@@ -10,7 +10,7 @@ from cache.work import Work
 from hvd.config import Config
 from hvd.training import optim
 from stages.graph import Step
-from stages.runner import Runtime
+from stages.runtime import Runtime
 from stages.specs import Stage
 from stages.training import Training
 
