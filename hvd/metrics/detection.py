@@ -26,13 +26,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd.datasets.kitti_files import DONT_CARE, Objects
-from hvd.geometry.rectangles import intersection_area, may_overlap
 from hvd.geometry.se3 import Float64
+from hvd.metrics.object_pairs import Gathered, Kind, Pairs, gather, overlapping
 
 Measure = Literal["2d", "aos", "bev", "3d"]
 Difficulty = Literal["easy", "moderate", "hard"]
 Curves = dict[tuple[Measure, str, Difficulty], Float64]
-_Kind = Literal["2d", "bev", "3d"]
 
 MEASURES: tuple[Measure, ...] = ("2d", "aos", "bev", "3d")
 DIFFICULTIES: tuple[Difficulty, ...] = ("easy", "moderate", "hard")
@@ -93,11 +92,11 @@ def evaluate(
     """
     if len(truth) != len(detections) or any(found.score is None for found in detections):
         raise ValueError(f"{len(truth)} frames of truth, {len(detections)} of detections, each of these with scores")
-    true, found = _gather(truth), _gather(detections)
+    true, found = gather(truth), gather(detections)
     oriented = not (found.objects.alpha == _UNKNOWN_ANGLE).any()
     curves: Curves = {}
     for kind in ("2d", "bev", "3d"):
-        pairs = _overlapping(kind, true, found)
+        pairs = overlapping(kind, true, found)
         for name in classes:
             for difficulty in DIFFICULTIES:
                 precision, similarity = _curve(kind, name, difficulty, true, found, pairs)
@@ -109,92 +108,15 @@ def evaluate(
 
 def count_true(truth: Sequence[Objects]) -> dict[str, dict[Difficulty, int]]:
     """How many true objects count, by class and difficulty."""
-    gathered = _gather(truth)
+    gathered = gather(truth)
     return {
         name: {level: int((_truth_state(name, level, gathered) == _COUNTS).sum()) for level in DIFFICULTIES}
         for name in MIN_OVERLAP
     }
 
 
-class _Gathered(NamedTuple):
-    """The objects of all frames, end to end."""
-
-    objects: Objects
-    offset: NDArray[np.int64]  # (frames + 1,)
-    types: NDArray[np.str_]
-    score: Float64  # of true objects: zeros
-
-    @property
-    def height_px(self) -> Float64:
-        height: Float64 = self.objects.box2d[:, 3] - self.objects.box2d[:, 1]
-        return height
-
-
-def _gather(frames: Sequence[Objects]) -> _Gathered:
-    scores = [np.zeros(len(frame)) if frame.score is None else frame.score for frame in frames]
-    objects = Objects(
-        types=tuple(name for frame in frames for name in frame.types),
-        truncation=np.concatenate([np.empty(0), *(frame.truncation for frame in frames)]),
-        occlusion=np.concatenate([np.empty(0, np.int64), *(frame.occlusion for frame in frames)]),
-        alpha=np.concatenate([np.empty(0), *(frame.alpha for frame in frames)]),
-        box2d=np.concatenate([np.empty((0, 4)), *(frame.box2d for frame in frames)]),
-        box3d=np.concatenate([np.empty((0, 7)), *(frame.box3d for frame in frames)]),
-    )
-    offset = np.cumsum([0, *(len(frame) for frame in frames)])
-    return _Gathered(objects, offset, np.array(objects.types, dtype=np.str_), np.concatenate([np.empty(0), *scores]))
-
-
-class _Pairs(NamedTuple):
-    """True objects and detections of a frame that overlap at all, by true object, then by detection, in file order."""
-
-    true: NDArray[np.int64]
-    found: NDArray[np.int64]
-    iou: Float64
-    share: Float64  # of the detection that lies in the true object
-
-
-def _overlapping(kind: _Kind, true: _Gathered, found: _Gathered) -> _Pairs:
-    """All pairs that overlap, DontCare areas among the true ones."""
-    rows = [
-        np.stack(np.meshgrid(np.arange(g0, g1), np.arange(d0, d1), indexing="ij")).reshape(2, -1)
-        for g0, g1, d0, d1 in zip(true.offset, true.offset[1:], found.offset, found.offset[1:], strict=False)
-    ]
-    g, d = np.concatenate([np.empty((2, 0), np.int64), *rows], axis=1)
-    if kind == "2d":
-        shared, area_g, area_d = _shared_area(true.objects.box2d[g], found.objects.box2d[d])
-    else:
-        near = may_overlap(_footprint(true.objects.box3d[g]), _footprint(found.objects.box3d[d]))
-        g, d = g[near], d[near]
-        shared, area_g, area_d = _shared_solid(true.objects.box3d[g], found.objects.box3d[d], upright=kind == "3d")
-    some = shared > 0
-    g, d, shared, area_g, area_d = g[some], d[some], shared[some], area_g[some], area_d[some]
-    return _Pairs(g, d, shared / (area_g + area_d - shared), shared / area_d)
-
-
-def _shared_area(true: Float64, found: Float64) -> tuple[Float64, Float64, Float64]:
-    """What 2D boxes (N, 4) share, and the areas of both: (N,) each."""
-    width, height = (np.minimum(true[:, 2:], found[:, 2:]) - np.maximum(true[:, :2], found[:, :2])).clip(min=0).T
-    return width * height, (true[:, 2:] - true[:, :2]).prod(axis=1), (found[:, 2:] - found[:, :2]).prod(axis=1)
-
-
-def _footprint(boxes_rect: Float64) -> Float64:
-    """Boxes (N, 7) on the ground, as rectangles (N, 5) on the plane of x and z; rotation_y turns from z to x there."""
-    return boxes_rect[:, [3, 5, 2, 1, 6]] * [1.0, 1.0, 1.0, 1.0, -1.0]
-
-
-def _shared_solid(true: Float64, found: Float64, upright: bool) -> tuple[Float64, Float64, Float64]:
-    """What boxes (N, 7) share on the ground, or with `upright` in space, and the size of both: (N,) each."""
-    shared = intersection_area(_footprint(true), _footprint(found))
-    size_true, size_found = (boxes[:, 1] * boxes[:, 2] for boxes in (true, found))
-    if not upright:
-        return shared, size_true, size_found
-    low = np.minimum(true[:, 4], found[:, 4])  # y points down, and is that of the bottom
-    high = np.maximum(true[:, 4] - true[:, 0], found[:, 4] - found[:, 0])
-    return shared * (low - high).clip(min=0), size_true * true[:, 0], size_found * found[:, 0]
-
-
 def _curve(
-    kind: _Kind, name: str, difficulty: Difficulty, true: _Gathered, found: _Gathered, pairs: _Pairs
+    kind: Kind, name: str, difficulty: Difficulty, true: Gathered, found: Gathered, pairs: Pairs
 ) -> tuple[Float64, Float64]:
     """Precision and orientation similarity (41,) at the recall points."""
     precision, similarity = np.zeros((2, _RECALL_POINTS))
@@ -224,7 +146,7 @@ def _best_from(values: Float64) -> Float64:
     return best
 
 
-def _is_detected(kind: _Kind, name: str, found: _Gathered) -> bool:
+def _is_detected(kind: Kind, name: str, found: Gathered) -> bool:
     """Whether the class is detected at all, with what the measure needs."""
     height, width, length, x, y, z, _ = found.objects.box3d.T
     on_ground = (x != _UNKNOWN_PLACE) & (z != _UNKNOWN_PLACE) & (width > 0) & (length > 0)
@@ -236,7 +158,7 @@ def _is_detected(kind: _Kind, name: str, found: _Gathered) -> bool:
     return bool((given[kind] & (found.types == name)).any())
 
 
-def _truth_state(name: str, difficulty: Difficulty, true: _Gathered) -> NDArray[np.int64]:
+def _truth_state(name: str, difficulty: Difficulty, true: Gathered) -> NDArray[np.int64]:
     """What true objects (G,) are to a class and difficulty."""
     hidden = (
         (true.objects.occlusion > _MAX_OCCLUSION[difficulty])
@@ -248,13 +170,13 @@ def _truth_state(name: str, difficulty: Difficulty, true: _Gathered) -> NDArray[
     return np.where(true.types == name, own, np.where(neighbour, _IGNORED, _OTHER))
 
 
-def _found_state(name: str, difficulty: Difficulty, found: _Gathered) -> NDArray[np.int64]:
+def _found_state(name: str, difficulty: Difficulty, found: Gathered) -> NDArray[np.int64]:
     """What detections (D,) are to a class and difficulty; one that is too low is ignored whatever its class."""
     low = np.abs(found.height_px) < _MIN_HEIGHT_PX[difficulty]
     return np.where(low, _IGNORED, np.where(found.types == name, _COUNTS, _OTHER))
 
 
-def _in_dont_care(name: str, true: _Gathered, found: _Gathered, pairs: _Pairs) -> NDArray[np.bool_]:
+def _in_dont_care(name: str, true: Gathered, found: Gathered, pairs: Pairs) -> NDArray[np.bool_]:
     """Which detections (D,) lie in a DontCare area with enough of themselves."""
     covered = (true.types[pairs.true] == DONT_CARE) & (pairs.share > MIN_OVERLAP[name])
     stuff = np.zeros(len(found.types), np.bool_)
@@ -265,7 +187,7 @@ def _in_dont_care(name: str, true: _Gathered, found: _Gathered, pairs: _Pairs) -
 _Candidates = list[tuple[int, list[int], list[float]]]  # true object; its detections in file order; their overlaps
 
 
-def _candidates(pairs: _Pairs, relevant: NDArray[np.bool_]) -> _Candidates:
+def _candidates(pairs: Pairs, relevant: NDArray[np.bool_]) -> _Candidates:
     rows = zip(pairs.true[relevant].tolist(), pairs.found[relevant].tolist(), pairs.iou[relevant].tolist(), strict=True)
     grouped = ((g, list(group)) for g, group in groupby(rows, key=lambda row: row[0]))
     return [(g, [row[1] for row in group], [row[2] for row in group]) for g, group in grouped]
