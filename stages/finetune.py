@@ -84,7 +84,7 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
     unit = LABEL_UNIT[config.dataset]
     protocol.write(work.folder, protocol.finetuning(config, inputs.get("student"), data.frames, len(labelled), unit))
     (work.folder / "history.json").write_text(json.dumps(training.history, indent=1))
-    return {**training.last, "labelled_frames": len(labelled), "steps": total}
+    return {**training.metrics(), "labelled_frames": len(labelled)}
 
 
 def labelled_rows(config: FinetuneConfig | DetectFinetuneConfig, frames: Path, scenes: tuple[str, ...]) -> list[int]:

@@ -74,7 +74,7 @@ def run(config: DetectFinetuneConfig, inputs: Mapping[str, Path], work: Work, ru
     protocol.write(work.folder, protocol.detection(config, inputs.get("student"), data.frames, len(labelled), unit))
     (work.folder / "history.json").write_text(json.dumps(training.history, indent=1))
     objects = {name: len(found) for name, found in zip(data.classes, database, strict=True)} if database else {}
-    return {**training.last, "labelled_frames": len(labelled), "steps": total, "sampled_from": objects}
+    return {**training.metrics(), "labelled_frames": len(labelled), "sampled_from": objects}
 
 
 def build_detector(config: DetectFinetuneConfig, student: Path | None, device: torch.device) -> CentreDetector:

@@ -86,7 +86,7 @@ def run(config: PretrainConfig, inputs: Mapping[str, Path], work: Work, runtime:
     save_heads(work.folder / HEADS_FILE, networks)
     protocol.write(work.folder, protocol.pretraining(config, data.frames, len(chosen)))
     (work.folder / "history.json").write_text(json.dumps(training.history, indent=1))
-    return {**training.last, "frames": len(chosen), "steps": total}
+    return {**training.metrics(), "frames": len(chosen)}
 
 
 def open_data(config: PretrainConfig, inputs: Mapping[str, Path]) -> PretrainData:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hvd.errors import InputError
 from hvd.metrics.statistics import Interval, interval, paired
+from stages.graph import Step, in_order
 from stages.intact import require_intact
 from stages.runner import Outcome
 from stages.study import COLUMNS, IPV, RANDOM, ROWS, Cell
@@ -108,13 +109,17 @@ def _replace(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
+def record(cell: Cell, done: Mapping[Step, Outcome]) -> dict[str, Any]:
     """What is kept of an evaluated cell.
+
+    Args:
+        cell: which.
+        done: how its step and those below it ended.
 
     Raises:
         CorruptError: the store no longer holds what was evaluated.
     """
-    found = outcome.artifact
+    found = done[cell.step].artifact
     require_intact(found)
     metrics = json.loads((found.path / "metrics.json").read_text(encoding="utf8"))
     return {
@@ -124,9 +129,16 @@ def record(cell: Cell, outcome: Outcome) -> dict[str, Any]:
         "per_class": {name: value["iou"] for name, value in metrics.get("per_class", {}).items()},
         "ap": metrics.get("ap", {}),
         "protocol": metrics["protocol"],
+        "trainings": {step.stage.name: _effort(done[step]) for step in in_order((cell.step,)) if step.stage.trains},
         "key": found.key,
         "made": found.manifest.created,
     }
+
+
+def _effort(training: Outcome) -> dict[str, Any]:
+    """Steps and seconds of a training."""
+    metrics = training.artifact.details["metrics"]
+    return {name: metrics[name] for name in ("steps", "train_seconds", "train_cpu_seconds") if name in metrics}
 
 
 def _headline(metrics: Mapping[str, Any]) -> float:
@@ -134,9 +146,9 @@ def _headline(metrics: Mapping[str, Any]) -> float:
     return float(metrics["miou" if "miou" in metrics else "map"])
 
 
-def record_trial(trial: Trial, outcome: Outcome) -> dict[str, Any]:
-    """What is kept of a trial of a learning rate."""
-    found = outcome.artifact
+def record_trial(trial: Trial, done: Mapping[Step, Outcome]) -> dict[str, Any]:
+    """What is kept of a trial of a learning rate; arguments as for `record`."""
+    found = done[trial.step].artifact
     return {**_named(trial), "value": _headline(found.details["metrics"]), "key": found.key}
 
 
@@ -168,7 +180,26 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
         lines += ["where the interval lies above zero.", ""]
         rows = [row for row in values if row != reference]
         lines += _table(f"minus {reference}", columns, {row: _differences(values, row, reference) for row in rows})
+    if efforts := _efforts(cells):
+        lines += ["", "Pre-training: steps, and the processor seconds of each seed of which they were taken.", ""]
+        lines += _table("pre-training", ["U-Net", "VoxelNet"], efforts)
     return "\n".join(lines) + "\n"
+
+
+def _efforts(cells: Iterable[Record]) -> dict[str, dict[str, str]]:
+    """What pre-training took, by row and kind of student."""
+    found: dict[str, dict[str, dict[int, Record]]] = {}
+    for cell in cells:
+        effort = cell.get("trainings", {}).get("pretrain", {})
+        if "train_cpu_seconds" in effort:
+            kind = "VoxelNet" if cell["column"].startswith("KITTI") else "U-Net"
+            found.setdefault(cell["row"], {}).setdefault(kind, {})[cell["seed"]] = effort
+
+    def show(by_seed: Mapping[int, Record]) -> str:
+        steps = " or ".join(sorted({f"{effort['steps']}" for effort in by_seed.values()}))
+        return f"{steps}: " + ", ".join(f"{by_seed[seed]['train_cpu_seconds']:.0f}" for seed in sorted(by_seed))
+
+    return {row: {kind: show(by_seed) for kind, by_seed in kinds.items()} for row, kinds in found.items()}
 
 
 def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:

@@ -55,6 +55,8 @@ class Training:
         self._counts: dict[str, int] = defaultdict(int)
         self._bad: list[dict[str, Any]] = []  # the batches skipped since the last good step
         self._printed = time.monotonic()
+        self._clocks = _clocks()
+        self._spent = (0.0, 0.0)  # until the checkpoint that this run goes on from
         self._resume()
         self._buffers = [buffer.clone() for buffer in networks.buffers()]  # after the last good step
 
@@ -62,6 +64,18 @@ class Training:
     def last(self) -> dict[str, float]:
         """The newest health figures."""
         return self.history[-1] if self.history else {}
+
+    def metrics(self) -> dict[str, float]:
+        """The newest health figures, the steps, and what they took, interrupted runs included.
+
+        Time is in seconds, on the wall (`train_seconds`) and of this process's processors (`train_cpu_seconds`).
+        """
+        wall, cpu = self._time()
+        return {**self.last, "steps": self.total, "train_seconds": round(wall, 3), "train_cpu_seconds": round(cpu, 3)}
+
+    def _time(self) -> tuple[float, float]:
+        (wall, cpu), (wall_then, cpu_then), (wall_spent, cpu_spent) = _clocks(), self._clocks, self._spent
+        return wall_spent + wall - wall_then, cpu_spent + cpu - cpu_then
 
     def advance(self, share: float, terms: dict[str, Tensor], tokens: list[str]) -> None:
         """Take one optimiser step from the gradients at hand, unless they or the loss are not finite.
@@ -106,6 +120,7 @@ class Training:
                 "history": self.history,
                 "sums": dict(self._sums),
                 "counts": dict(self._counts),
+                "spent": self._time(),
             },
         )
 
@@ -117,6 +132,7 @@ class Training:
         self._load(state["networks"], state["optimizer"])
         self.history = state["history"]
         self._sums, self._counts = defaultdict(float, state["sums"]), defaultdict(int, state["counts"])
+        self._spent = state.get("spent", self._spent)  # older checkpoints don't say
         log.info(f"{self.name}: resuming after step {self.step} of {self.total}")
 
     def _load(self, networks: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
@@ -166,6 +182,10 @@ class Training:
         if self.history and (now - self._printed > _INTERVAL_S or self.step == self.total):
             self._printed = now
             log.info(f"{self.name} {self.step}/{self.total}: {_line(self.last)}")
+
+
+def _clocks() -> tuple[float, float]:
+    return time.monotonic(), time.process_time()
 
 
 def _line(figures: dict[str, Any]) -> str:

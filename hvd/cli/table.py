@@ -130,7 +130,7 @@ def _measure(
 
     def add(step: "Step") -> None:
         if step in left:
-            found.extend({**record(item, runner.done[step]), "machine": _machine()} for item in left[step])
+            found.extend({**record(item, runner.done), "machine": _machine()} for item in left[step])
             write(found)
 
     runner.run_all(tuple(left), jobs, add)

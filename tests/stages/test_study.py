@@ -163,11 +163,24 @@ def test_a_value_is_taken_from_an_intact_artifact_alone(tmp_path):
 
     item = publish(Store(tmp_path), "eval", write=write)
     cell = next(cells(setup(), {}))
-    assert results.record(cell, Outcome(item, "hit", 0.0))["value"] == 21.0
+    tune = publish(Store(tmp_path), "finetune", metrics={"loss": 1.0, "steps": 400, "train_cpu_seconds": 60.5})
+    done = {cell.step: Outcome(item, "hit", 0.0), dict(cell.step.inputs)["model"]: Outcome(tune, "hit", 0.0)}
+    found = results.record(cell, done)
+    assert found["value"] == 21.0
+    assert found["trainings"] == {"finetune": {"steps": 400, "train_cpu_seconds": 60.5}}
     path = item.path / "metrics.json"
     path.write_text(path.read_text().replace("21", "81"))
     with pytest.raises(CorruptError, match="damaged eval artifact"):
-        results.record(cell, Outcome(item, "hit", 0.0))
+        results.record(cell, done)
+
+
+def test_the_table_says_what_pre_training_took(tmp_path):
+    effort = {"pretrain": {"steps": 600, "train_seconds": 700.0, "train_cpu_seconds": 612.4}}
+    timed = [{**value(IPV, c, 1, 20.0), "trainings": effort} for c in ("nuScenes-like 1%", "64-beam 1%")]
+    results.write(tmp_path, [*timed, value(IPV, "64-beam 1%", 0, 20.0)], ABOUT)
+    assert "| IPV | 600: 612 | - |" in (tmp_path / "table.md").read_text()
+    results.write(tmp_path, [value(IPV, "64-beam 1%", 0, 20.0)], ABOUT)
+    assert "Pre-training" not in (tmp_path / "table.md").read_text(), "nothing was timed"
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):

@@ -1,4 +1,4 @@
-"""What a training does about losses, gradients and statistics that are not finite."""
+"""What a training does about values that are not finite, foreign checkpoints and interrupted runs."""
 
 import json
 from pathlib import Path
@@ -94,3 +94,19 @@ def test_four_bad_steps_are_survived(training: Training) -> None:
     for bad in (True, True, True, True, False) * 2:
         step(training, value=float("nan") if bad else 1.0)
     assert training.step == 10 and not (training.scratch / "bad_batch.json").exists()
+
+
+def test_time_of_interrupted_runs_counts_up_to_their_last_checkpoint(
+    training: Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0, 0.0]
+    monkeypatch.setattr("stages.training._clocks", lambda: (now[0], now[1]))
+    training._clocks = (0.0, 0.0)
+    now[:] = 10.0, 4.0
+    step(training)
+    training.save()
+    now[:] = 500.0, 400.0  # lost: after the checkpoint, and until somebody goes on
+    resumed = Training("x", 100, training.networks, training.optimizer, training.scratch)
+    now[:] = 507.0, 403.0
+    figures = resumed.metrics()
+    assert (figures["train_seconds"], figures["train_cpu_seconds"]) == (17.0, 7.0)
