@@ -56,7 +56,7 @@ class Training:
         self._bad: list[dict[str, Any]] = []  # the batches skipped since the last good step
         self._printed = time.monotonic()
         self._clocks = _clocks()
-        self._spent = (0.0, 0.0)  # until the checkpoint that this run goes on from
+        self._spent: tuple[float, float] | None = (0.0, 0.0)  # until the checkpoint that this run goes on from
         self._resume()
         self._buffers = [buffer.clone() for buffer in networks.buffers()]  # after the last good step
 
@@ -70,10 +70,13 @@ class Training:
 
         Time is in seconds, on the wall (`train_seconds`) and of this process's processors (`train_cpu_seconds`).
         """
-        wall, cpu = self._time()
-        return {**self.last, "steps": self.total, "train_seconds": round(wall, 3), "train_cpu_seconds": round(cpu, 3)}
+        spent = self._time()
+        named = zip(("train_seconds", "train_cpu_seconds"), spent, strict=True) if spent else ()
+        return {**self.last, "steps": self.total, **{name: round(seconds, 3) for name, seconds in named}}
 
-    def _time(self) -> tuple[float, float]:
+    def _time(self) -> tuple[float, float] | None:
+        if self._spent is None:
+            return None
         (wall, cpu), (wall_then, cpu_then), (wall_spent, cpu_spent) = _clocks(), self._clocks, self._spent
         return wall_spent + wall - wall_then, cpu_spent + cpu - cpu_then
 
@@ -132,7 +135,7 @@ class Training:
         self._load(state["networks"], state["optimizer"])
         self.history = state["history"]
         self._sums, self._counts = defaultdict(float, state["sums"]), defaultdict(int, state["counts"])
-        self._spent = state.get("spent", self._spent)  # older checkpoints don't say
+        self._spent = state.get("spent")  # older checkpoints don't say
         log.info(f"{self.name}: resuming after step {self.step} of {self.total}")
 
     def _load(self, networks: dict[str, Tensor], optimizer: dict[str, Any]) -> None:
