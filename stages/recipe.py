@@ -53,7 +53,7 @@ class LabelFraction(Config):
     """How a labelled share is learnt, in place of the data set's usual number of steps and learning rates."""
 
     labels: str
-    steps: Count
+    steps: Count | None = None  # None: as usual
     rate: Positive = 1.0  # times the usual learning rates
 
 
@@ -161,7 +161,8 @@ def for_labels(
     own: tuple[LabelFraction, ...] = getattr(recipe.by_labels, dataset)
     found = next((item for item in own if share is not None and share == LabelBudget.parse(item.labels).share), None)
     if found is not None:
-        usual = usual.with_(steps=found.steps, epochs=None)
+        if found.steps is not None:
+            usual = usual.with_(steps=found.steps, epochs=None)
         rate = found.rate if rate is None else rate
     return usual if rate is None else at_rate(usual, rate)
 

@@ -135,6 +135,8 @@ def test_a_labelled_share_is_learnt_in_its_own_way():
     assert load("mini", labels="5%").finetune.nuscenes.steps == 200
     assert load("mini", labels="5.0%", dataset="semkitti").finetune.semkitti.steps == 200
     assert load("mini", labels="5%", dataset="semkitti").finetune.nuscenes == load("mini").finetune.nuscenes
+    few, usual = (load("mini", dataset="semkitti", labels=labels).finetune.semkitti for labels in ("1%", "7%"))
+    assert few.optimizer.lr == 2 * usual.optimizer.lr and few.steps == usual.steps
     for labels in ("1%", "7%", "12-frames"):
         usual = load("mini").finetune.nuscenes
         assert load("mini", labels=labels).finetune.nuscenes == usual.with_(labels=labels)
@@ -142,6 +144,9 @@ def test_a_labelled_share_is_learnt_in_its_own_way():
 
 def test_what_is_laid_on_top_holds_for_every_share():
     assert load("mini", None, ["finetune.nuscenes.steps=7"], labels="5%").finetune.nuscenes.steps == 7
+    shorter = load("mini", None, ["finetune.semkitti.steps=7"], dataset="semkitti", labels="1%").finetune.semkitti
+    chosen = load("mini", dataset="semkitti", labels="1%").finetune.semkitti
+    assert (shorter.steps, shorter.optimizer, shorter.head_lr) == (7, chosen.optimizer, chosen.head_lr)
     epochs = load("mini", None, ["finetune.nuscenes.epochs=2"], labels="5%").finetune.nuscenes
     assert (epochs.steps, epochs.epochs) == (None, 2)
     own = ['by_labels.nuscenes=[{"labels": "7%", "steps": 11, "rate": 0.5}]']
@@ -153,7 +158,10 @@ def test_steps_laid_on_top_hold_in_tables_too():
     """Where a recipe has fewer or more of its own."""
     plain, longer = load("mini"), load("mini", None, ["finetune.semkitti.steps=7"])
     assert plain.table.semkitti_steps and plain.by_labels.semkitti and plain.by_labels.nuscenes
-    assert (longer.table.semkitti_steps, longer.by_labels.semkitti) == (None, ())
+    assert longer.table.semkitti_steps is None
+    assert [(share.labels, share.steps, share.rate) for share in longer.by_labels.semkitti] == [
+        (share.labels, None, share.rate) for share in plain.by_labels.semkitti
+    ]
     assert longer.by_labels.nuscenes == plain.by_labels.nuscenes
     both = load("mini", None, ["finetune.semkitti.steps=7", "table.semkitti_steps=5"])
     assert both.table.semkitti_steps == 5
