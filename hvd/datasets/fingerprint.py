@@ -24,6 +24,11 @@ _TABLES: dict[Part, tuple[str, ...]] = {
 _KITTI_FOLDERS = ("velodyne", "calib", "image_2")  # of training; label_2 only where labels are needed
 
 
+def point_files(folder: Path) -> list[Path]:
+    """The sweeps of a folder in order of their names; hidden files, such as an interrupted copy leaves, are none."""
+    return sorted(folder.glob("[!.]*.bin"))
+
+
 def check_layout(root: Path, kind: Kind, version: str | None) -> None:
     """Look for the files that a data set must have, before anything is read.
 
@@ -37,11 +42,11 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
     if not is_folder:
         raise InputError(f"no {kind} data set", where=root, why="no such folder")
     if kind == "semkitti":
-        if next(root.glob("sequences/*/velodyne/*.bin"), None) is None:
+        if not any(point_files(folder) for folder in root.glob("sequences/*/velodyne")):
             raise InputError("no semkitti data set", where=root, why="looked for sequences/NN/velodyne/*.bin")
         return
     if kind == "kitti":
-        if next(root.glob("training/velodyne/*.bin"), None) is None:
+        if not point_files(root / "training" / "velodyne"):
             raise InputError("no kitti data set", where=root, why="looked for training/velodyne/*.bin")
         for folder in _KITTI_FOLDERS:
             if not (root / "training" / folder).is_dir():

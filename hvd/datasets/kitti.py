@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from hvd import log
-from hvd.datasets.fingerprint import check_layout
+from hvd.datasets.fingerprint import check_layout, point_files
 from hvd.datasets.kitti_files import Calibration, Objects, read_calibration, read_labels
 from hvd.datasets.sample import CameraView, Sample, read_records, read_rgb
 from hvd.datasets.splits import Splits, own_splits, present
@@ -120,7 +120,7 @@ def open_kitti(root: Path, *, one_size: bool = False) -> KittiDataset:
         InputError: there is no such folder, or a calibration or an image is missing or malformed.
     """
     check_layout(root, "kitti", None)
-    tokens = sorted(path.stem for path in (root / "training" / "velodyne").glob("[!.]*.bin"))
+    tokens = [path.stem for path in point_files(root / "training" / "velodyne")]
     has_labels = (root / "training" / "label_2").is_dir()
     size_of = _size_or_none if one_size else image_size
     samples = tuple(_sample(root, token, has_labels, size_of) for token in tokens)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvd.datasets import kitti, nuscenes, semantickitti
-from hvd.datasets.fingerprint import Kind, check_layout
+from hvd.datasets.fingerprint import Kind, check_layout, point_files
 from hvd.datasets.splits import OTHER_SPLIT, Splits, splits_of
 from hvd.errors import InputError
 
@@ -49,19 +49,19 @@ def list_frames(root: Path, kind: Kind, version: str | None) -> Listing:
     if kind == "nuscenes":
         scenes = nuscenes.frame_scenes(root, str(version))
         cameras = sum((root / "samples" / name).is_dir() for name in nuscenes.CAMERAS)
-        points = _first_sweep(root / "samples" / nuscenes.LIDAR) // (4 * nuscenes.POINT_FIELDS)
+        points = _first_size(point_files(root / "samples" / nuscenes.LIDAR)) // (4 * nuscenes.POINT_FIELDS)
         return Listing(scenes, lambda kind: splits_of(root, kind, nuscenes.official_splits), cameras, points)
     if kind == "kitti":
-        tokens = tuple(sorted(path.stem for path in root.glob("training/velodyne/[!.]*.bin")))
-        points = _first_sweep(root / "training" / "velodyne") // (4 * kitti.POINT_FIELDS)
+        sweeps = point_files(root / "training" / "velodyne")
+        tokens = tuple(path.stem for path in sweeps)
+        points = _first_size(sweeps) // (4 * kitti.POINT_FIELDS)
         return Listing(tokens, lambda kind: kitti.split_lists(root, tokens, kind), 1, points)
-    folders = sorted(root.glob("sequences/*/velodyne"))
-    scenes = tuple(folder.parent.name for folder in folders for _ in folder.glob("[!.]*.bin"))
-    points = _first_sweep(folders[0]) // (4 * semantickitti.POINT_FIELDS)
+    sweeps = [path for folder in sorted(root.glob("sequences/*/velodyne")) for path in point_files(folder)]
+    scenes = tuple(path.parent.parent.name for path in sweeps)
+    points = _first_size(sweeps) // (4 * semantickitti.POINT_FIELDS)
     return Listing(scenes, lambda kind: splits_of(root, kind, semantickitti.official_splits), 0, points)
 
 
-def _first_sweep(folder: Path) -> int:
-    """Bytes of one point file; 0 where there is none."""
-    first = next(folder.glob("[!.]*.bin"), None)
-    return first.stat().st_size if first else 0
+def _first_size(files: list[Path]) -> int:
+    """Bytes of the first file; 0 where there is none."""
+    return files[0].stat().st_size if files else 0

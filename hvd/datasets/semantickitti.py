@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hvd.datasets.fingerprint import check_layout
+from hvd.datasets.fingerprint import check_layout, point_files
 from hvd.datasets.labels import SEMANTICKITTI
 from hvd.datasets.sample import CameraView, Sample, read_label_file, read_records, read_rgb
 from hvd.datasets.splits import SEMANTICKITTI_PAPER, SEMANTICKITTI_PARAMETRIZE, Splits, present, splits_of
@@ -80,5 +80,5 @@ def _sequence(folder: Path) -> list[Sample]:
             labels_path=labels / f"{path.stem}.label" if has_labels else None,
             cameras=(),
         )
-        for path in sorted((folder / "velodyne").glob("[!.]*.bin"))
+        for path in point_files(folder / "velodyne")
     ]
