@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from hvd.config import Config
 from hvd.datasets.splits import LabelBudget
@@ -49,10 +49,20 @@ class AllFinetunes(Finetunes):
     kitti: DetectFinetuneConfig
 
 
+def _share(labels: str) -> str:
+    try:
+        share = LabelBudget.parse(labels).share
+    except UsageError as error:
+        raise ValueError(str(error)) from None
+    if share is None:
+        raise ValueError(f"{labels} is a number of frames: give a share, as in 5%")
+    return labels
+
+
 class LabelFraction(Config):
     """How a labelled share is learnt, in place of the data set's usual number of steps and learning rates."""
 
-    labels: str
+    labels: Annotated[str, AfterValidator(_share)]  # such as 5%
     steps: Count | None = None  # None: as usual
     rate: Positive = 1.0  # times the usual learning rates
 

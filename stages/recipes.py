@@ -258,12 +258,12 @@ def load(
     assignments: Iterable[str] = (),
     dataset: DatasetName = "nuscenes",
     student: StudentKind = "unet",
-    labels: str | None = None,
+    tunes: bool = False,
 ) -> Recipe:
     """The recipe `name` for a data set and a student, with a TOML file and `--set` assignments laid on top.
 
-    With `labels`, fine-tuning on the data set is as the recipe has it for that share, where nothing laid on top says
-    otherwise.
+    Where it `tunes`, fine-tuning on the data set is as the recipe has it for the labelled share, where nothing laid on
+    top says otherwise.
 
     Raises:
         UsageError: an unknown recipe, key or value.
@@ -274,26 +274,30 @@ def load(
     if student == "voxelnet":
         base = with_voxelnet(base, *VOXELNETS[name])
     over = _by_stage(merge(read_toml(file) if file else {}, parse_set(assignments)))
-    recipe = _laid(_without_own_lengths(base, over), over)
-    if labels is None:
+    recipe = _laid(_without_own(base, over), over)
+    if not tunes:
         return recipe
-    tuned = recipe.finetune.with_(**{dataset: for_labels(recipe, dataset, labels)})
+    share = getattr(recipe.finetune, dataset).labels
+    tuned = recipe.finetune.with_(**{dataset: for_labels(recipe, dataset, share)})
     return _laid(recipe.with_(finetune=tuned), over)
 
 
-def _without_own_lengths(base: Recipe, over: Tree) -> Recipe:
-    """`base` without the numbers of steps that some shares and tables have of their own, where `over` gives one.
+def _without_own(base: Recipe, over: Tree) -> Recipe:
+    """`base` without the steps and rates that some shares and tables have of their own, where `over` gives some.
 
-    What `finetune.<data set>.steps` says is meant for all of them; `over` may still give each its own.
+    What `finetune.<data set>` says of them is meant for all shares; `over` may still give each its own.
     """
     finetune = over.get("finetune")
     given = finetune if isinstance(finetune, dict) else {}
-    for dataset, values in given.items():
-        if isinstance(values, dict) and values.keys() & {"steps", "epochs"} and dataset in LabelFractions.model_fields:
-            shares = tuple(share.with_(steps=None) for share in getattr(base.by_labels, dataset))
-            base = base.with_(by_labels=base.by_labels.with_(**{dataset: shares}))
-            if dataset == "semkitti":
-                base = base.with_(table=base.table.with_(semkitti_steps=None))
+    for dataset in LabelFractions.model_fields:
+        names = set(given[dataset]) if isinstance(given.get(dataset), dict) else set()
+        usual: dict[str, Any] = {"steps": None} if names & {"steps", "epochs"} else {}
+        if names & {"optimizer", "head_lr"}:
+            usual["rate"] = 1.0
+        shares = tuple(share.with_(**usual) for share in getattr(base.by_labels, dataset))
+        base = base.with_(by_labels=base.by_labels.with_(**{dataset: shares}))
+        if dataset == "semkitti" and "steps" in usual:
+            base = base.with_(table=base.table.with_(semkitti_steps=None))
     return base
 
 

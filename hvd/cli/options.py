@@ -68,19 +68,22 @@ class Common:
         """The recipe that was asked for; else `paper` with a data root and `mini` without."""
         return self.recipe or ("paper" if any(source.root for source in sources) else "mini")
 
-    def load(self, *sources: "Source", labels: str | None = None, student: "StudentKind" = "unet") -> "Recipe":
-        """The recipe for a student and a labelled part, with file and `--set` on top; says which, and where data is."""
-        log.info(f"recipe {self.recipe_name(*sources)}; " + "; ".join(str(source) for source in sources))
-        return self.load_quietly(*sources, labels=labels, student=student)
+    def load(self, *sources: "Source", student: "StudentKind" = "unet", tunes: bool = False) -> "Recipe":
+        """The recipe for a student and, where it `tunes`, for the labelled share, with file and `--set` on top.
 
-    def load_quietly(self, *sources: "Source", labels: str | None = None, student: "StudentKind" = "unet") -> "Recipe":
+        It says which recipe, and where data is.
+        """
+        log.info(f"recipe {self.recipe_name(*sources)}; " + "; ".join(str(source) for source in sources))
+        return self.load_quietly(*sources, student=student, tunes=tunes)
+
+    def load_quietly(self, *sources: "Source", student: "StudentKind" = "unet", tunes: bool = False) -> "Recipe":
         """As `load`, and says nothing."""
         from stages.recipes import load
 
         name = self.recipe_name(*sources)
         skipping = ("frames.skip_bad=true",) if self.skip_bad else ()
         dataset = sources[0].dataset if len(sources) == 1 else "nuscenes"
-        return load(name, self.config, (*(self.set_ or ()), *skipping), dataset, student, labels)
+        return load(name, self.config, (*(self.set_ or ()), *skipping), dataset, student, tunes)
 
     def open_store(self) -> "Store":
         """The artifact store."""

@@ -1,6 +1,7 @@
 """`hvd prep | pretrain | finetune | eval | export`: one short function each, from options to steps to a summary."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -9,6 +10,7 @@ import typer
 from cache.errors import free_bytes
 from hvd import log
 from hvd.cli.options import Common, Root, Version, check_folder, emit, find_source, stage_command
+from hvd.cli.summary import summary
 from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import InputError, UsageError
 
@@ -103,7 +105,10 @@ def finetune(
     if dataset == "kitti" and linear_probe:
         raise UsageError("a detector has no linear probe", hint="leave --linear-probe away")
     source = find_source(dataset, root, version)
-    recipe = common.load(source, labels=None if linear_probe else labels)
+    if labels is not None and not linear_probe:
+        share = f"finetune.{dataset}.labels={labels}"
+        common = replace(common, set_=[*(common.set_ or ()), share])
+    recipe = common.load(source, tunes=not linear_probe)
     base = getattr(recipe.probe if linear_probe else recipe.finetune, source.dataset)
     changes = {"labels": labels, "label_offset": label_offset, "split": split, "seed": common.seed}
     config = base.with_(**{k: v for k, v in changes.items() if v is not None})
@@ -232,7 +237,8 @@ def _stored(
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
         raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint)
     places = ", ".join(sorted(set(latest.details["data"].values())))
-    log.info(f"from the newest: {stage} {latest.key[:8]} of {places or 'no data set'}")
+    what = ", ".join(filter(None, (summary(latest), f"of {places or 'no data set'}")))
+    log.info(f"from the newest: {stage} {latest.key[:8]}, {what}")
     if source is not None:
         choice.refuse_mixing(latest, str(source.root) if source.root else None, hint)
     return Stored(latest.stage, latest.key)

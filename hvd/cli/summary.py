@@ -10,7 +10,7 @@ _SCORES = {"eval": ("mIoU", "miou"), "eval-detection": ("mAP", "map")}
 
 
 def summary(item: "Artifact") -> str:
-    """Views, labels, schedule and seed of what was trained, and from what; the score of what was evaluated; else ""."""
+    """Views, labels, schedule, learning rate and seed of a training, and what it began from; an evaluation's score."""
     made_from = {parent["name"]: parent["key"][:8] for parent in item.parents}
     if item.stage in _SCORES:
         name, field = _SCORES[item.stage]
@@ -21,16 +21,16 @@ def summary(item: "Artifact") -> str:
         return ""
     try:
         protocol = json.loads(path.read_text(encoding="utf8"))
-        return _trained(protocol, item.key_inputs["config"].get("dataset", ""), made_from.get("student"))
+        return _trained(protocol, item.key_inputs["config"], made_from.get("student"))
     except (OSError, ValueError, LookupError, TypeError, AttributeError):  # unreadable, or of another shape
         return "damaged: see hvd verify"
 
 
-def _trained(protocol: dict[str, Any], dataset: str, student: str | None) -> str:
-    schedule = f"{protocol['length']}, seed {protocol['seed']}"
+def _trained(protocol: dict[str, Any], config: dict[str, Any], student: str | None) -> str:
+    schedule = f"{protocol['length']}, lr {config['optimizer']['lr']:g}, seed {protocol['seed']}"
     if "views" in protocol:
         network = [protocol["network"]] if "network" in protocol else []
         return ", ".join([protocol["views"], *network, schedule])
     probe = ["linear probe"] if protocol.get("linear_probe") else []
     begun = student or protocol["student"]  # where no artifact: random, or the name of a file
-    return ", ".join([*probe, f"{protocol['labels']} of {dataset}", schedule, f"from {begun}"])
+    return ", ".join([*probe, f"{protocol['labels']} of {config['dataset']}", schedule, f"from {begun}"])

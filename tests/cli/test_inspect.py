@@ -33,14 +33,15 @@ def test_ls_says_what_tells_artifacts_apart(store: Store) -> None:
     def last(stage: str) -> str:
         return run(store, "ls", stage).stdout.splitlines()[-1].split("mini  ")[1].strip()
 
-    pretrain = publish(store, "pretrain", write=protocol(views="ipv+bev", network="VoxelNet"))
-    assert last("pretrain") == "ipv+bev, VoxelNet, 400 steps, seed 3"
-    config = {"dataset": "nuscenes"}
+    rate = {"optimizer": {"lr": 0.004}}
+    pretrain = publish(store, "pretrain", rate, write=protocol(views="ipv+bev", network="VoxelNet"))
+    assert last("pretrain") == "ipv+bev, VoxelNet, 400 steps, lr 0.004, seed 3"
+    config = {"dataset": "nuscenes", **rate}
     tuned = protocol(labels="1%", linear_probe=True, student={"views": "ipv+bev"})
     model = publish(store, "finetune", config, {"student": pretrain}, tuned)
-    assert last("finetune") == f"linear probe, 1% of nuscenes, 400 steps, seed 3, from {pretrain.key[:8]}"
+    assert last("finetune") == f"linear probe, 1% of nuscenes, 400 steps, lr 0.004, seed 3, from {pretrain.key[:8]}"
     publish(store, "finetune", config, write=protocol(labels="5%", linear_probe=False, student="random init"))
-    assert last("finetune") == "5% of nuscenes, 400 steps, seed 3, from random init"
+    assert last("finetune") == "5% of nuscenes, 400 steps, lr 0.004, seed 3, from random init"
     publish(store, "eval", {}, {"model": model}, metrics={"miou": 12.34})
     assert last("eval") == f"12.3 mIoU of {model.key[:8]}"
     publish(store, "eval-detection", {}, {"model": model}, metrics={"map": None})

@@ -131,27 +131,33 @@ def test_a_voxelnet_whose_range_needs_no_more_room_gets_none():
     assert odd.range_max_m == (2.8, 3.2, 2.6) and odd.shape == (24, 32, 57)
 
 
+def tuned(dataset: str, *sets: str):
+    """How `hvd finetune` learns a data set with `--set` assignments, `--labels` among them."""
+    own = [item if item.startswith("by_labels.") else f"finetune.{dataset}.{item}" for item in sets]
+    return getattr(load("mini", None, own, dataset=dataset, tunes=True).finetune, dataset)
+
+
 def test_a_labelled_share_is_learnt_in_its_own_way():
-    assert load("mini", labels="5%").finetune.nuscenes.steps == 200
-    assert load("mini", labels="5.0%", dataset="semkitti").finetune.semkitti.steps == 200
-    assert load("mini", labels="5%", dataset="semkitti").finetune.nuscenes == load("mini").finetune.nuscenes
-    few, usual = (load("mini", dataset="semkitti", labels=labels).finetune.semkitti for labels in ("1%", "7%"))
+    assert tuned("nuscenes", "labels=5%").steps == tuned("semkitti", "labels=5.0%").steps == 200
+    assert load("mini", None, ["finetune.semkitti.labels=5%"], "semkitti", tunes=True).finetune.nuscenes.steps == 100
+    few, usual = tuned("semkitti", "labels=1%"), tuned("semkitti", "labels=7%")
     assert few.optimizer.lr == 2 * usual.optimizer.lr and few.steps == usual.steps
+    assert tuned("semkitti") == few, "1 % is what the recipe labels"
     for labels in ("1%", "7%", "12-frames"):
-        usual = load("mini").finetune.nuscenes
-        assert load("mini", labels=labels).finetune.nuscenes == usual.with_(labels=labels)
+        assert tuned("nuscenes", f"labels={labels}") == load("mini").finetune.nuscenes.with_(labels=labels)
 
 
 def test_what_is_laid_on_top_holds_for_every_share():
-    assert load("mini", None, ["finetune.nuscenes.steps=7"], labels="5%").finetune.nuscenes.steps == 7
-    shorter = load("mini", None, ["finetune.semkitti.steps=7"], dataset="semkitti", labels="1%").finetune.semkitti
-    chosen = load("mini", dataset="semkitti", labels="1%").finetune.semkitti
+    assert tuned("nuscenes", "labels=5%", "steps=7").steps == 7
+    shorter, chosen = tuned("semkitti", "steps=7"), tuned("semkitti")
     assert (shorter.steps, shorter.optimizer, shorter.head_lr) == (7, chosen.optimizer, chosen.head_lr)
-    epochs = load("mini", None, ["finetune.nuscenes.epochs=2"], labels="5%").finetune.nuscenes
+    by_hand, usual = tuned("semkitti", "optimizer.lr=0.001"), load("mini").finetune.semkitti
+    assert (by_hand.optimizer.lr, by_hand.head_lr) == (0.001, usual.head_lr), "not one by hand and one of the share's"
+    epochs = tuned("nuscenes", "labels=5%", "epochs=2")
     assert (epochs.steps, epochs.epochs) == (None, 2)
-    own = ['by_labels.nuscenes=[{"labels": "7%", "steps": 11, "rate": 0.5}]']
-    tuned, usual = load("mini", None, own, labels="7%").finetune.nuscenes, load("mini").finetune.nuscenes
-    assert (tuned.steps, tuned.optimizer.lr, tuned.head_lr) == (11, usual.optimizer.lr / 2, usual.head_lr / 2)
+    own = tuned("nuscenes", "labels=7%", 'by_labels.nuscenes=[{"labels": "7%", "steps": 11, "rate": 0.5}]')
+    usual = load("mini").finetune.nuscenes
+    assert (own.steps, own.optimizer.lr, own.head_lr) == (11, usual.optimizer.lr / 2, usual.head_lr / 2)
 
 
 def test_steps_laid_on_top_hold_in_tables_too():
@@ -173,4 +179,7 @@ def test_steps_laid_on_top_hold_in_tables_too():
 
 def test_a_bad_share_is_refused():
     with pytest.raises(UsageError, match="bad labelled part 'many'"):
-        load("mini", labels="many")
+        tuned("nuscenes", "labels=many")
+    for labels, why in (("rubbish", "bad labelled part"), ("12-frames", "give a share")):
+        with pytest.raises(UsageError, match=f"by_labels.nuscenes.*{why}"):
+            tuned("nuscenes", f'by_labels.nuscenes=[{{"labels": "{labels}", "steps": 7}}]')
