@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from hvd.errors import InputError
 from hvd.metrics.statistics import Interval, interval, paired
+from stages import result_schema
 from stages.graph import Step, in_order
 from stages.intact import require_intact
 from stages.runner import Outcome
@@ -17,8 +18,6 @@ FILE, TRIALS_FILE = "table.json", "tuning.json"
 SCHEMA = 1
 
 _NAMES = ("row", "column", "seed", "rate", "plan")  # what tells records apart; a cell has a seed, a trial a rate
-_FIELDS = {"row", "column", "seed", "value", "by_range", "per_class", "protocol", "plan", "key", "machine"}
-_TRIAL_FIELDS = {"row", "column", "rate", "value", "plan", "key", "machine"}
 
 Record = Mapping[str, Any]  # of a cell or a trial, as it stands in the file
 Planned = TypeVar("Planned", bound="Cell | Trial")
@@ -31,7 +30,7 @@ def load(folder: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is none of ours.
     """
-    return _read(folder / FILE, "cells", _FIELDS)
+    return _read(folder / FILE, "cells", result_schema.Cell)
 
 
 def load_trials(folder: Path) -> list[dict[str, Any]]:
@@ -40,11 +39,11 @@ def load_trials(folder: Path) -> list[dict[str, Any]]:
     Raises:
         InputError: the file is none of ours.
     """
-    trials: list[dict[str, Any]] = _read(folder / TRIALS_FILE, "trials", _TRIAL_FIELDS)["trials"]
+    trials: list[dict[str, Any]] = _read(folder / TRIALS_FILE, "trials", result_schema.Trial)["trials"]
     return trials
 
 
-def _read(path: Path, name: str, fields: set[str]) -> dict[str, Any]:
+def _read(path: Path, name: str, kind: type[result_schema.Cell] | type[result_schema.Trial]) -> dict[str, Any]:
     if not path.is_file():
         return {name: []}
     try:
@@ -55,9 +54,7 @@ def _read(path: Path, name: str, fields: set[str]) -> dict[str, Any]:
         if "machine" in document:  # older files name it once
             for item in document[name]:
                 item.setdefault("machine", document["machine"])
-        lacking = [item for item in document[name] if not item.keys() >= fields]
-        if lacking:
-            raise ValueError(f"one of the {name} lacks " + ", ".join(sorted(fields - lacking[0].keys())))
+        result_schema.check(document[name], kind)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError("cannot read the results", where=path, why=str(error), hint="name another folder") from None
     return document

@@ -1,6 +1,7 @@
 """The study's plan and its file: which cells there are, and that what is measured is never measured again or mixed."""
 
 import json
+import math
 from dataclasses import replace
 from functools import partial
 
@@ -131,7 +132,7 @@ def test_records_of_another_plan_are_set_aside_whole(tmp_path, capsys):
     wanted = [cell for cell in cells(setup(), {}) if cell.column == "nuScenes-like 1%" and cell.row in (RANDOM, IPV)]
     twins = [replace(cell, plan="one", step=wanted[0].step) for cell in wanted[:2]]
     found = [{**value(cell.row, cell.column, cell.seed, 20.0), "plan": cell.plan} for cell in (twins[0], wanted[3])]
-    found.append({**found[0], "plan": "older"})
+    found.append({**value("PPKT", "nuScenes-like 1%", 0, 20.0), "plan": "older"})
     results.write(tmp_path, found, ABOUT)
     before = (tmp_path / results.FILE).read_text()
     known = results.load(tmp_path)["cells"]
@@ -192,10 +193,36 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         json.dumps({"schema": 1}),
         '{"schema": 1, "cells": []}',
         '{"schema": 1, "command": "", "machine": "", "cells": [{"row": 1}]}',
+        '{"schema": 1, "command": "", "machine": "", "cells": [3]}',
     ):
         (tmp_path / results.FILE).write_text(text)
         with pytest.raises(InputError, match="cannot read the results"):
             results.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"value": None}, "value"),
+        ({"value": "20"}, "value"),
+        ({"value": math.nan}, "value: .*finite"),
+        ({"seed": "1"}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"row": "IPW"}, "row: 'IPW' is no row of this version"),
+        ({"column": "nuScenes"}, "column: 'nuScenes' is no column"),
+        ({"protocol": 3}, "protocol"),
+        ({"machine": None}, "machine"),
+        ({"per_class": {"car": "1"}}, r"per_class\.car"),
+        ({"trainings": {"pretrain": {"steps": "many"}}}, r"trainings\.pretrain\.steps"),
+        ({"seed": 0}, "IPV, 64-beam 1%, 0 is there twice"),
+    ],
+)
+def test_a_value_edited_by_hand_is_named(tmp_path, change, named):
+    column = "64-beam 1%"
+    edited = [value(IPV, column, 0, 20.0), {**value(IPV, column, 1, 20.0), **change}]
+    (tmp_path / results.FILE).write_text(json.dumps({"schema": 1, "command": "", "cells": edited}))
+    with pytest.raises(InputError, match=rf"cells\[1\].*{named}"):
+        results.load(tmp_path)
 
 
 def test_the_page_shows_every_value_and_needs_no_other_file(tmp_path):
