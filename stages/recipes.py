@@ -142,6 +142,7 @@ def mini() -> Recipe:
         "point_augmentation": STILL,
     }
     few = LabelFraction(labels="1%", rate=2.0)  # the best for every row: docs/results/tuning.md
+    # Longer for more labels; the numbers were set once, and not searched.
     longer = tuple(
         LabelFraction(labels=labels, steps=steps) for labels, steps in (("5%", 200), ("10%", 300), ("100%", 600))
     )

@@ -6,7 +6,9 @@ Every value as a dot, label-fraction curves, classes, ranges, and which artifact
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -68,8 +70,9 @@ def figures(cells: Cells, values: Values, maps: Sequence["Similarity"]) -> "list
         if sum(any(_column(data, share) in found for found in values.values()) for share in _SHARES[data]) > 1:
             made.append((f"By labelled share, {data}", curves(values, data)))
     probe = COLUMNS[0].name
-    made.append((f"IoU by class, {probe}", _grouped(cells, probe, "per_class")))
-    made.append((f"mIoU by range, {probe}", _grouped(cells, probe, "by_range")))
+    if any(cell["column"] == probe and cell["row"] in _COMPARED for cell in cells):
+        made.append((f"IoU by class, {probe}", _grouped(cells, probe, "per_class")))
+        made.append((f"mIoU by range, {probe}", _grouped(cells, probe, "by_range")))
     made += [(f"What a point resembles, frame {one.token}", similarity_maps(one)) for one in maps]
     return made
 
@@ -118,15 +121,21 @@ def _grouped(cells: Cells, column: str, field: str) -> "Figure":
     """Bars of the rows that are compared, grouped by the names in a field of the cells; means over seeds."""
     groups = {row: [c[field] for c in cells if (c["row"], c["column"]) == (row, column)] for row in _COMPARED}
     groups = {row: found for row, found in groups.items() if found}
-    names = list(next(iter(groups.values()))[0]) if groups else []
+    names = list(dict.fromkeys(name for found in groups.values() for one in found for name in one))
     figure, axes = _axes(max(7.0, 0.75 * len(names)))
     width = 0.8 / max(1, len(groups))
     for i, (row, found) in enumerate(groups.items()):
-        means = [fmean(one[name] or 0.0 for one in found) for name in names]
+        means = [_mean_of(one.get(name) for one in found) for name in names]
         axes.bar([j + (i - (len(groups) - 1) / 2) * width for j in range(len(names))], means, width, label=row)
     axes.set_xticks(range(len(names)), [name.replace("_", "\n") for name in names], fontsize=8)
-    _finish(axes, "IoU, %")
+    _finish(axes, "mIoU, %" if field == "by_range" else "IoU, %")
     return figure
+
+
+def _mean_of(values: Iterable[float | None]) -> float:
+    """Of those that are there; NaN, which draws no bar, without any."""
+    present = [value for value in values if value is not None]
+    return fmean(present) if present else math.nan
 
 
 def similarity_maps(found: "Similarity") -> "Figure":
@@ -194,12 +203,17 @@ def _html_of(text: str) -> str:
     for block in text.strip().split("\n\n"):
         lines = block.splitlines()
         if lines[0].startswith("# "):
-            blocks.append(f"<h1>{html.escape(lines[0][2:])}</h1>")
+            blocks.append(f"<h1>{_inline(lines[0][2:])}</h1>")
         elif lines[0].startswith("|"):
-            cells = [[html.escape(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
+            cells = [[_inline(cell.strip()) for cell in line.strip("|").split("|")] for line in lines]
             head = "".join(f"<th>{cell}" for cell in cells[0])
             body = "".join("<tr>" + "".join(f"<td>{cell}" for cell in row) for row in cells[2:])
             blocks.append(f"<table><tr>{head}{body}</table>")
         else:
-            blocks.append(f"<p>{html.escape(' '.join(lines))}</p>")
+            blocks.append(f"<p>{_inline(' '.join(lines))}</p>")
     return "".join(blocks)
+
+
+def _inline(text: str) -> str:
+    bold = re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", html.escape(text))
+    return re.sub(r"`(.+?)`", r"<code>\1</code>", bold)

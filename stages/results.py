@@ -87,11 +87,13 @@ def write(folder: Path, cells: Iterable[Mapping[str, Any]], about: Mapping[str, 
     _replace(folder / "table.md", markdown(ordered, about))
 
 
-def write_trials(folder: Path, trials: Iterable[Mapping[str, Any]], about: Mapping[str, Any]) -> None:
-    """Write tuning.json and tuning.md; each appears whole."""
+def write_trials(
+    folder: Path, trials: Iterable[Mapping[str, Any]], about: Mapping[str, Any], rates: Sequence[float]
+) -> None:
+    """Write tuning.json and tuning.md, which shows the best of `rates`; each appears whole."""
     ordered = sorted(trials, key=lambda trial: (*_place({**trial, "seed": 0}), trial["rate"]))
     _replace(folder / TRIALS_FILE, json.dumps({"schema": SCHEMA, **about, "trials": ordered}, indent=1) + "\n")
-    _replace(folder / "tuning.md", _trials_markdown(ordered, about))
+    _replace(folder / "tuning.md", _trials_markdown(ordered, about, rates))
 
 
 def _place(cell: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -199,13 +201,12 @@ def _efforts(cells: Iterable[Record]) -> dict[str, dict[str, str]]:
     return {row: {kind: show(by_seed) for kind, by_seed in kinds.items()} for row, kinds in found.items()}
 
 
-def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> str:
+def _trials_markdown(trials: Sequence[Record], about: Mapping[str, Any], rates: Sequence[float]) -> str:
     """Every trial's value by row and column, the best one's rate in bold."""
     found: dict[str, dict[str, dict[float, float]]] = {}
     for trial in trials:
         found.setdefault(trial["row"], {}).setdefault(trial["column"], {})[trial["rate"]] = trial["value"]
     columns = [c.name for c in COLUMNS if any(c.name in cells for cells in found.values())]
-    rates = {trial["rate"] for trial in trials}
     shown = {row: {column: _best(tried, rates) for column, tried in cells.items()} for row, cells in found.items()}
     lines = [
         "# Learning rates of the table, chosen on held-out training scenes",
@@ -220,9 +221,9 @@ def _trials_markdown(trials: Sequence[Mapping[str, Any]], about: Mapping[str, An
     return "\n".join(lines) + "\n"
 
 
-def _best(found: Mapping[float, float], rates: set[float]) -> str:
-    # Of equals the first, as the study takes it; none while one is missing.
-    taken = max(found, key=lambda rate: found[rate]) if found.keys() >= rates else None
+def _best(found: Mapping[float, float], rates: Sequence[float]) -> str:
+    # Of equals the first that the recipe names, as the study takes it; none while one is missing.
+    taken = max(rates, key=lambda rate: found[rate]) if found.keys() >= set(rates) else None
     shown = {rate: f"{rate:g}: {value:.1f}" for rate, value in found.items()}
     return ", ".join(f"**{text}**" if rate == taken else text for rate, text in shown.items())
 

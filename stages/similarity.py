@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from cache.artifact import Artifact
 from cache.store import Store
-from hvd.datasets.prepared import Arrays
+from hvd.datasets.prepared import Arrays, Frames
 from hvd.datasets.pretraining import PretrainBatch
 from hvd.errors import InputError
 from hvd.models.distiller import Distiller
@@ -80,6 +80,11 @@ def similarity(store: Store, student: Artifact, row: int, camera: int) -> Simila
         cells=cells,
         reach_m=config.range_m,
     )
+
+
+def frames_behind(store: Store, student: Artifact) -> int:
+    """How many frames the artifact holds that a student was trained on; raises as `similarity`."""
+    return len(Frames(_find(store, _parent(student, "frames")).path))
 
 
 def _config(student: Artifact) -> PretrainConfig:

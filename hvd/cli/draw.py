@@ -46,6 +46,8 @@ def draw(
     from stages.intact import require_intact
 
     check_file(out, "picture", _SUFFIXES)
+    if min_score is not None and results is None:
+        raise UsageError("--min-score is of detections", hint="name their folder: --results")
     opened = Store(store)
     item = find_frames(opened, key, None if results is None else "kitti")
     with item.reading():

@@ -48,8 +48,11 @@ def report(
 
 
 def similarity_maps(store: "Store", cells: Sequence[Mapping[str, Any]]) -> "list[Similarity]":
-    """Maps of the first student with both views that the cells name, for its first, middle and last frame."""
-    from stages.similarity import similarity, student_behind
+    """Maps of the first student with both views that the cells name, for the first, the middle and the last frame.
+
+    They are left out, with a word, where the store lacks the student or what it was trained on.
+    """
+    from stages.similarity import frames_behind, similarity, student_behind
     from stages.study import HVDISTILL
 
     found = (student_behind(store, cell["key"]) for cell in cells if cell["row"] == HVDISTILL)
@@ -57,6 +60,10 @@ def similarity_maps(store: "Store", cells: Sequence[Mapping[str, Any]]) -> "list
     if student is None:
         log.info(f"no student behind the row {HVDISTILL} in {store.root}: similarity maps are left out")
         return []
-    frames = student.details["metrics"]["frames"]
-    rows = (0, frames // 2, frames - 1)
-    return [similarity(store, student, row, 0) for row in log.track(rows, "similarity maps")]
+    try:
+        count = frames_behind(store, student)
+        rows = sorted({0, count // 2, count - 1})
+        return [similarity(store, student, row, 0) for row in log.track(rows, "similarity maps")]
+    except InputError as error:
+        log.warn(f"similarity maps are left out: {error}")
+        return []

@@ -62,7 +62,8 @@ def table(
             planned: list[Cell | Trial] = [*tries, *cells(setup, tuning.chosen(recipe, tried))]
             _show(common, runner, results.not_in([*tried, *known], planned))
             return
-        write_trials, write = partial(results.write_trials, out, about=about), partial(results.write, out, about=about)
+        write_trials = partial(results.write_trials, out, about=about, rates=recipe.study.rates)
+        write = partial(results.write, out, about=about)
         set_aside(out / results.TRIALS_FILE, known_trials, tried, write_trials)
         for group in COLUMN_GROUPS:
             left = [item for item in tries if item.column in group]
@@ -121,7 +122,10 @@ def _measure(
     write: Callable[[list[dict[str, Any]]], None],
     jobs: int,
 ) -> None:
-    """Run what is planned, not yet `found`: each record is added there, and all are written, as soon as it is made."""
+    """Run what is planned, not yet `found`: each record is added there, and all are written, as soon as it is made.
+
+    What is found is written at the start too: the file may be of a version that showed it otherwise.
+    """
     from stages.results import not_in
 
     left: dict[Step, list[Any]] = {}
@@ -130,8 +134,12 @@ def _measure(
 
     def add(step: "Step") -> None:
         if step in left:
-            found.extend({**record(item, runner.done), "machine": _machine()} for item in left[step])
+            machine = _machine(runner.done[step].artifact.details["device"])
+            found.extend({**record(item, runner.done), "machine": machine} for item in left[step])
             write(found)
+
+    if found:
+        write(found)
 
     runner.run_all(tuple(left), jobs, add)
 
@@ -161,10 +169,14 @@ def _command(common: Common, *sources: "Source") -> str:
     given = ["--config", str(common.config)] if common.config else []
     for assignment in common.set_ or ():
         given += ["--set", assignment]
+    if common.skip_bad:
+        given.append("--skip-bad")
     return shlex.join(["hvd", "table", "--recipe", common.recipe_name(*sources), *given])
 
 
-def _machine() -> str:
+def _machine(device: str) -> str:
+    """This machine, and the GPU if `device`, on which a value was measured, is one."""
     import os
 
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}"
+    gpu = "" if device == "cpu" else f", {device}"
+    return f"{os.cpu_count()} CPU cores ({platform.machine()}){gpu}, Python {platform.python_version()}"

@@ -9,6 +9,7 @@ from hvd import log
 from hvd.cli.options import Common, check_folder, emit, stage_command
 
 if TYPE_CHECKING:
+    from stages.graph import Step
     from stages.recipe import Recipe
     from stages.runner import Runner
 
@@ -39,7 +40,8 @@ def world(
     if common.dry_run:
         from hvd.cli.run import show_plan
 
-        show_plan(common, runner.status(tuple(steps.values())))
+        judged = (scored_with_all_labels(recipe),) if audit else ()
+        show_plan(common, runner.status((*steps.values(), *judged)))
         return
     for name, step in steps.items():
         outcome = runner.run(step)
@@ -53,6 +55,16 @@ def world(
         emit({"artifacts": [outcome.as_dict() for outcome in runner.done.values()]})
 
 
+def scored_with_all_labels(recipe: "Recipe") -> "Step":
+    """The evaluation of a student that learnt from scratch with all nuScenes labels."""
+    from stages import plans
+    from stages.plans import Source
+    from stages.recipe import full_labels
+
+    source = Source("nuscenes")
+    return plans.evaluate(recipe, source, recipe.eval, plans.finetune(recipe, source, full_labels(recipe), None))
+
+
 def check(common: Common, runner: "Runner", recipe: "Recipe") -> None:
     """Measure what single cues give away, and whether a student with all labels learns every class.
 
@@ -64,13 +76,10 @@ def check(common: Common, runner: "Runner", recipe: "Recipe") -> None:
     from hvd.world.audit import audit, learnable
     from stages import plans
     from stages.plans import Source
-    from stages.recipe import full_labels
 
-    source = Source("nuscenes")
-    world = runner.done[plans.world(recipe, source)].artifact
+    world = runner.done[plans.world(recipe, Source("nuscenes"))].artifact
     rows = audit(world.path, seed=0)
-    model = plans.finetune(recipe, source, full_labels(recipe), None)
-    scored = runner.run(plans.evaluate(recipe, source, recipe.eval, model)).artifact
+    scored = runner.run(scored_with_all_labels(recipe)).artifact
     rows += learnable(scored.path / "metrics.json")
     if common.json_:
         emit([row._asdict() for row in rows])

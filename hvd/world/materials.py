@@ -31,7 +31,7 @@ class Surface:
 class Material:
     """A recipe of surfaces. Names are separated by blanks; repeated ones weigh more."""
 
-    train: str  # textures of training; a pattern that is used here is not used in validation
+    train: str  # textures of training; but for the plainest, not those of the same material in validation
     val: str
     base: str  # palette groups
     accent: str  # where the group is "self", a shade of the base colour

@@ -130,6 +130,7 @@ def test_planning_and_help_load_no_torch(workplace, hvd):
         (("export", "--out", "/dev/null/here"), 2, "not a folder: /dev/null"),
         (("report", "-o", "no/such/page.html"), 2, "no such folder"),
         (("world", "--audit", "--recipe", "paper"), 2, "choose --recipe mini"),
+        (("draw", "-o", "frame.png", "--min-score", "0.5"), 2, "name their folder: --results"),
     ],
 )
 def test_bad_input_gets_one_line_and_the_right_code(hvd, tmp_path, arguments, code, message):

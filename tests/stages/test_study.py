@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -227,10 +228,12 @@ def test_a_value_edited_by_hand_is_named(tmp_path, change, named):
 
 def test_the_page_shows_every_value_and_needs_no_other_file(tmp_path):
     columns = ("nuScenes-like linear probe", "nuScenes-like 1%", "nuScenes-like 10%")
-    found = [value(row, c, seed, 20.0 + seed) for row in (IPV, RANDOM, HVDISTILL) for c in columns for seed in (0, 1)]
+    base = {RANDOM: 5.0, IPV: 20.0, HVDISTILL: 20.0}
+    found = [value(row, c, seed, base[row] + seed) for row in base for c in columns for seed in (0, 1)]
     text = page(found, ABOUT)
     assert text.count("<img") == text.count("data:image/png;base64,") == 4
     assert "http" not in text.replace("http-equiv", "")
+    assert "<b>+15.0 ± 0.0 (2)</b>" in text and "<code>hvd table</code>" in text and "**" not in text
     assert text.count("line &lt;1&gt;") == len(found)
 
 
@@ -281,13 +284,47 @@ def test_the_table_takes_the_best_rate_and_of_equals_the_recipes_own():
 def test_trials_are_read_back_and_the_best_is_shown(tmp_path):
     named = {"row": IPV, "column": "nuScenes-like 1%", "plan": "p", "key": "ab", "machine": "test"}
     tried = [{**named, "rate": 2.0, "value": 31.26}, {**named, "rate": 1.0, "value": 30.0}]
-    results.write_trials(tmp_path, tried, ABOUT)
+    results.write_trials(tmp_path, tried, ABOUT, (1.0, 2.0))
     assert results.load_trials(tmp_path) == tried[::-1]
     assert "| IPV | 1: 30.0, **2: 31.3** |" in (tmp_path / "tuning.md").read_text()
+    even = [{**trial, "value": 30.0} for trial in tried]
+    results.write_trials(tmp_path, even, ABOUT, (2.0, 1.0))
+    assert "| IPV | 1: 30.0, **2: 30.0** |" in (tmp_path / "tuning.md").read_text(), "the first that the recipe names"
     begun = [*tried, {**named, "row": RANDOM, "rate": 1.0, "value": 20.0}]
-    results.write_trials(tmp_path, begun, ABOUT)
+    results.write_trials(tmp_path, begun, ABOUT, (1.0, 2.0))
     assert "| random init | 1: 20.0 |" in (tmp_path / "tuning.md").read_text(), "nothing is chosen yet"
-    results.write_trials(tmp_path, tried, ABOUT)
+    results.write_trials(tmp_path, tried, ABOUT, (1.0, 2.0))
     (tmp_path / results.TRIALS_FILE).write_text('{"schema": 1, "command": "", "machine": "", "trials": [{"row": 1}]}')
     with pytest.raises(InputError, match="cannot read the results"):
         results.load_trials(tmp_path)
+
+
+def test_a_table_is_measured_gone_on_from_and_reported(runner, tmp_path, monkeypatch):
+    """Two cells of it, with the smoke recipe: the whole takes hours."""
+
+    def two_cells(recipe, row, column, seed):
+        return row in (RANDOM, HVDISTILL) and column.name == "nuScenes-like 1%"
+
+    monkeypatch.setattr("stages.study.measured", two_cells)
+    store, out = runner.store, tmp_path / "results"
+    arguments = ("table", "--recipe", "smoke", "--device", "cpu", "--out", out)
+    first = run(store, *arguments)
+    assert first.exit_code == 0, first.output
+    written = (out / results.FILE).read_text()
+    random, distilled = json.loads(written)["cells"]
+    assert (random["row"], distilled["row"]) == (RANDOM, HVDISTILL)
+    for cell in (random, distilled):
+        assert cell["value"] == store.find("eval", cell["key"]).details["metrics"]["miou"]
+        assert all(effort["steps"] == 2 and effort["train_cpu_seconds"] > 0 for effort in cell["trainings"].values())
+    assert set(random["trainings"]) == {"finetune"} and set(distilled["trainings"]) == {"finetune", "pretrain"}
+    made = len(store.artifacts())
+    assert run(store, *arguments).exit_code == 0
+    assert len(store.artifacts()) == made and (out / results.FILE).read_text() == written, "nothing ran twice"
+
+    report = ("report", "--results", out, "--out", tmp_path / "page.html")
+    assert run(store, *report).exit_code == 0
+    assert (tmp_path / "page.html").read_text().count("What a point resembles, frame") == 2 * 3
+    shutil.rmtree(store.root / "superpixels")
+    without = run(store, *report)
+    assert without.exit_code == 0 and "similarity maps are left out: superpixels" in without.output
+    assert "What a point resembles" not in (tmp_path / "page.html").read_text()
