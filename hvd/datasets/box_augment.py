@@ -66,34 +66,35 @@ def sample_objects(
         rng: draws which.
     """
     limits = dict(config.up_to)
-    taken = np.concatenate([scene.boxes, scene.ignored])
-    pasted: list[SampledObject] = []
-    labels: list[int] = []
+    drawn: list[tuple[int, SampledObject]] = []
     for label, entries in enumerate(database):
         wanted = limits.get(names[label], 0) - int((scene.classes == label).sum())
-        for index in rng.permutation(len(entries))[: max(wanted, 0)]:
-            entry = entries[index]
-            if hits(entry.box, taken):
-                continue
-            taken = np.concatenate([taken, entry.box[None]])
-            pasted.append(entry)
-            labels.append(label)
-    if not pasted:
+        drawn += [(label, entries[index]) for index in rng.permutation(len(entries))[: max(wanted, 0)]]
+    candidates = np.array([entry.box for _, entry in drawn]).reshape(-1, 7)
+    free = find_free(candidates, np.concatenate([scene.boxes, scene.ignored]))
+    if not free:
         return scene
-    boxes = np.stack([entry.box for entry in pasted])
+    pasted = [drawn[row][1] for row in free]
+    boxes = candidates[free]
     left = scene.points[~points_in_boxes(scene.points, boxes).any(axis=0)]
     return replace(
         scene,
         points=np.concatenate([left, *(entry.points for entry in pasted)]),
         boxes=np.concatenate([scene.boxes, boxes]),
-        classes=np.concatenate([scene.classes, np.array(labels, np.int64)]),
+        classes=np.concatenate([scene.classes, np.array([drawn[row][0] for row in free], np.int64)]),
     )
 
 
-def hits(box: Float64, others: Float64) -> bool:
-    """Whether a box (7,) overlaps any of `others` (M, 7) on the ground."""
-    outlines = np.broadcast_to(box[_RECTANGLE], (len(others), len(_RECTANGLE)))
-    return bool((intersection_area(outlines, others[:, _RECTANGLE]) > 0).any())
+def find_free(boxes: Float64, others: Float64) -> list[int]:
+    """Rows of `boxes` (M, 7) that, taken in turn, hit neither `others` (I, 7) nor one taken before, on the ground."""
+    outlines = np.concatenate([boxes, others])[:, _RECTANGLE]
+    one, other = np.indices((len(boxes), len(outlines))).reshape(2, -1)
+    hits = (intersection_area(outlines[one], outlines[other]) > 0).reshape(len(boxes), len(outlines))
+    free: list[int] = []
+    for row in np.flatnonzero(~hits[:, len(boxes) :].any(axis=1)).tolist():
+        if not hits[row, free].any():
+            free.append(row)
+    return free
 
 
 def draw_scene_matrix(config: BoxAugmentation, rng: np.random.Generator) -> Float64:

@@ -3,26 +3,25 @@
 Boxes are (N, 7) [x, y, z of the centre, length, width, height, yaw], LiDAR frame, metres and radians.
 """
 
+import numpy as np
 import torch
 from torch import Tensor
-from torchvision.ops import box_iou
+
+from hvd.geometry.rectangles import intersection_area
+
+_RECTANGLE = [0, 1, 3, 4, 6]  # of a box, its outline on the ground
 
 
 def ground_overlap(boxes: Tensor, others: Tensor) -> Tensor:
-    """IoU (N, M) of the boxes' outlines on the ground (length along yaw, counter-clockwise from x)."""
-    if not len(boxes) or not len(others):
-        return boxes.new_zeros(len(boxes), len(others))
-    middle = torch.cat([boxes[:, :2], others[:, :2]]).mean(dim=0)
-    overlap: Tensor = box_iou(_outline(boxes, middle), _outline(others, middle), fmt="cxcywhr")
-    return overlap
+    """IoU (N, M) of the boxes' outlines on the ground (length along yaw, counter-clockwise from x).
 
-
-def _outline(boxes: Tensor, middle: Tensor) -> Tensor:
-    """[x, y, length, width, angle]: torchvision's angles are degrees, and turn the other way (its y points down).
-
-    Counted from the middle of all boxes, because torchvision computes in float32.
+    Exact, on the CPU: docs/decisions/0014.
     """
-    return torch.cat([boxes[:, :2] - middle, boxes[:, 3:5], -boxes[:, 6:7].rad2deg()], dim=1)
+    first, second = (values[:, _RECTANGLE].detach().cpu().double().numpy() for values in (boxes, others))
+    row, column = np.indices((len(first), len(second))).reshape(2, -1)
+    shared = intersection_area(first[row], second[column])
+    either = first[row, 2:4].prod(axis=1) + second[column, 2:4].prod(axis=1) - shared
+    return torch.from_numpy((shared / either).reshape(len(first), len(second))).to(boxes)
 
 
 def suppress(boxes: Tensor, scores: Tensor, classes: Tensor, max_overlap: float) -> Tensor:

@@ -37,9 +37,9 @@ class _Job(NamedTuple):
 def write_world(config: WorldConfig, out: Path, notes: Path, workers: int) -> None:
     """Write a world under `out`, in the format of its rig's data set.
 
-    The bytes depend on the config, not on the number of workers; NumPy on a CPU with other vector instructions may round
-    the last digit of a few poses otherwise. A finished drive leaves its record in `notes`, and is kept if the same world
-    is written again with the same `notes`.
+    The bytes depend on the config, not on the number of workers; on a CPU with other vector instructions NumPy may
+    round the last digit of a few poses otherwise. A finished drive leaves its record in `notes`, and is kept if the
+    same world is written again with the same `notes`.
 
     Raises:
         InputError: the notes are of another config.

@@ -10,7 +10,7 @@ from hvd.datasets.box_augment import (
     BoxScene,
     build_database,
     draw_scene_matrix,
-    hits,
+    find_free,
     move_scene,
     sample_objects,
 )
@@ -31,7 +31,7 @@ def scene_of(seed: int, token: str = "scene", boxes: int = 6, span: float = 25.0
     while len(apart) < boxes + 2:
         place = [*rng.uniform([2, -span, -2], [2 + 2 * span, span, 0]), *rng.uniform([3, 1, 1], [5, 2, 2])]
         candidate = np.array([*place, rng.uniform(-np.pi, np.pi)])
-        if not hits(candidate, apart):  # which a test below asks shapely about
+        if find_free(candidate[None], apart):  # which a test below asks shapely about
             apart = np.concatenate([apart, candidate[None]])
     local = [rng.uniform(-0.45, 0.45, (rng.integers(1, 12), 3)) * box[3:6] for box in apart]
     inside = [box[:3] + turned(points, box[6]) for points, box in zip(local, apart, strict=True)]
@@ -145,8 +145,10 @@ def test_a_frame_gets_no_second_copy_of_its_own_object():
 def test_boxes_hit_by_hand(shift, expected):
     box = np.array([10.0, 0, 0, 4, 2, 1, 0])
     other = np.array([10.0 + shift, 0, 50, 4, 2, 1, 0])  # heights don't matter: nothing stands above a car
-    assert hits(box, other[None]) is expected
-    assert not hits(box, np.empty((0, 7)))
+    assert find_free(box[None], other[None]) == ([] if expected else [0])
+    assert find_free(np.stack([box, other]), np.empty((0, 7))) == ([0] if expected else [0, 1]), "the first is taken"
+    assert find_free(np.stack([box, other]), box[None]) == ([] if expected else [1])
+    assert find_free(np.empty((0, 7)), box[None]) == []
 
 
 def test_the_database_takes_objects_with_enough_points_only():

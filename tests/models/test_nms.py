@@ -8,6 +8,7 @@ from shapely.affinity import rotate, translate
 from shapely.geometry import Polygon
 from shapely.geometry import box as rectangle
 from torch import Tensor
+from torchvision.ops import box_iou
 
 from hvd.models.nms import ground_overlap, suppress
 
@@ -66,3 +67,26 @@ def test_nothing_stays_nothing() -> None:
     none = torch.zeros(0)
     assert suppress(torch.zeros(0, 7), none, none.long(), 0.1).tolist() == []
     assert ground_overlap(torch.zeros(0, 7), _boxes(3, seed=4)).shape == (0, 3)
+
+
+@pytest.mark.parametrize("turn", [0.0, math.pi / 2, math.pi])
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 1e-4])
+def test_boxes_that_nearly_coincide_overlap_whole(noise: float, turn: float) -> None:
+    """For these, of all, suppression is there."""
+    boxes = _boxes(200, seed=5)
+    moved = boxes + noise * torch.randn(boxes.shape, generator=torch.Generator().manual_seed(6))
+    moved[:, 6] += turn
+    if turn == math.pi / 2:  # a quarter turn with length and width exchanged is the same outline
+        moved[:, [3, 4]] = moved[:, [4, 3]]
+    assert ground_overlap(boxes, moved).diagonal().min() > 0.99
+
+
+def test_torchvision_errs_on_boxes_that_nearly_coincide() -> None:
+    """Why `ground_overlap` is our own (docs/decisions/0014): once this fails, torchvision's can be taken."""
+    boxes = _boxes(1500, seed=7)
+    moved = boxes + 1e-6 * torch.randn(boxes.shape, generator=torch.Generator().manual_seed(8))
+    turned = torch.tensor([1.0, 1.0, 1.0, 1.0, -180 / math.pi])  # degrees, and the other way about
+    outlines = [values[:, [0, 1, 3, 4, 6]] * turned for values in (boxes, moved)]
+    theirs = torch.cat([box_iou(a[None], b[None], fmt="cxcywhr")[0] for a, b in zip(*outlines, strict=True)])
+    assert ground_overlap(boxes, moved).diagonal().min() > 0.99
+    assert (theirs < 0.95).float().mean() > 0.1
