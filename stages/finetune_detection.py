@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from cache.work import Work
 from hvd import log
-from hvd.datasets.box_augment import Database, build_database
+from hvd.datasets.box_augment import BoxScene, Database, build_database
 from hvd.datasets.detection import Augmenter, BoxBatch, DetectionData, augmented, box_batch, require_voxels
 from hvd.datasets.splits import LABEL_UNIT
 from hvd.losses.detection import centre_targets
@@ -34,12 +34,14 @@ def run(config: DetectFinetuneConfig, inputs: Mapping[str, Path], work: Work, ru
     device = pick_device(runtime.device)
     data = DetectionData(inputs["frames"], inputs["boxes"], config.detector.head.classes)
     chosen = labelled_rows(config, inputs["frames"], data.frames.scenes)
+    data.require_labels(chosen)
     labelled = usable(chosen, data.frames.num_points, data.frames.tokens, "point")
+    warn_of_nothing(data, labelled)
     detector = build_detector(config, inputs.get("student"), device)
     total = config.total_steps(len(labelled))
     log.info(f"detector on {len(labelled)} labelled frames ({config.labels}): {total} steps, batch {config.batch}")
 
-    database = build(data, labelled, config)
+    database = build(data, labelled, config, runtime.workers)
     augment = Augmenter(data.classes, config.augmentation, config.sampling, database)
     head = nn.ModuleList([detector.neck, detector.head])
     parts: list[tuple[nn.Module, float]] = [(head, config.head_lr), (detector.backbone, config.optimizer.lr)]
@@ -85,12 +87,24 @@ def build_detector(config: DetectFinetuneConfig, student: Path | None, device: t
     return detector.to(device)
 
 
-def build(data: DetectionData, rows: list[int], config: DetectFinetuneConfig) -> Database:
+def build(data: DetectionData, rows: list[int], config: DetectFinetuneConfig, workers: int) -> Database:
     """The objects of the labelled frames, and of no other; none where nothing is put into frames."""
     if config.sampling is None:
         return ()
-    scenes = (data.scene(row) for row in log.track(rows, "objects of the labelled frames"))
-    return build_database(scenes, len(data.classes), config.sampling.min_points)
+
+    def load(index: int) -> BoxScene:
+        return data.scene(rows[index])
+
+    scenes = loading.prefetch(load, range(len(rows)), workers, lambda index: data.frames.tokens[rows[index]])
+    tracked = zip(log.track(rows, "objects of the labelled frames"), scenes, strict=True)
+    return build_database((scene for _, scene in tracked), len(data.classes), config.sampling.min_points)
+
+
+def warn_of_nothing(data: DetectionData, rows: list[int]) -> None:
+    """Say so if no labelled frame holds an object of the detector's classes."""
+    if not any(name in data.classes for row in rows for name in data.boxes.objects(data.frames.tokens[row]).types):
+        what = ", ".join(data.classes)
+        log.warn(f"no {what} in any of {len(rows)} labelled frames: the detector learns to find nothing")
 
 
 def losses(detector: CentreDetector, batch: BoxBatch, config: DetectFinetuneConfig) -> dict[str, Tensor]:

@@ -16,23 +16,31 @@ from stages.specs import BoxesConfig
 
 
 def run(config: BoxesConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
-    """Copy the files of every prepared frame.
+    """Copy the files of every prepared frame; one without a label file is for those who ask for no labels.
 
     Raises:
-        InputError: the first that is missing or malformed, naming file and line.
+        InputError: the first file that is malformed, or calibration that is missing, naming file and line.
     """
     source = inputs["data"] / "training"
     for name in (LABELS, CALIBRATIONS):
         (work.folder / name).mkdir(exist_ok=True)
-    objects = 0
+    objects = labelled = 0
     sizes = {}
     for token in log.track(Frames(inputs["frames"]).tokens, f"boxes of {config.dataset}"):
         label, calibration = (source / name / f"{token}.txt" for name in (LABELS, CALIBRATIONS))
-        objects += sum(name != DONT_CARE for name in read_labels(label).types)
+        if label.is_file():
+            objects += sum(name != DONT_CARE for name in read_labels(label).types)
+            labelled += 1
+            _copy(label, work.folder)
         read_calibration(calibration)
-        for path in (label, calibration):
-            (work.folder / path.parent.name / path.name).write_bytes(path.read_bytes())
+        _copy(calibration, work.folder)
         with offering_to_skip():
             sizes[token] = image_size(source / CAMERA / f"{token}.png")
     write_sizes(work.folder, sizes)
-    return {"frames": len(sizes), "objects": objects}
+    if labelled < len(sizes):
+        log.warn(f"{len(sizes) - labelled} of {len(sizes)} frames have no label file in {source / LABELS}")
+    return {"frames": len(sizes), "labelled": labelled, "objects": objects}
+
+
+def _copy(path: Path, folder: Path) -> None:
+    (folder / path.parent.name / path.name).write_bytes(path.read_bytes())

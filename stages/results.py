@@ -141,8 +141,15 @@ def _effort(training: Outcome) -> dict[str, Any]:
 
 
 def _headline(metrics: Mapping[str, Any]) -> float:
-    """The figure that stands for an evaluation, in percent: mIoU, or a detector's mean average precision."""
-    return float(metrics["miou" if "miou" in metrics else "map"])
+    """The figure that stands for an evaluation, in percent: mIoU, or a detector's mean average precision.
+
+    Raises:
+        InputError: no object counts in what was scored, so that there is no average precision.
+    """
+    value = metrics["miou" if "miou" in metrics else "map"]
+    if value is None:
+        raise InputError("no object counts in the split: there is no average precision", hint="make a larger world")
+    return float(value)
 
 
 def record_trial(trial: Trial, done: Mapping[Step, Outcome]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import typer
 from cache.errors import free_bytes
 from hvd import log
 from hvd.cli.options import Common, Root, Version, check_folder, emit, find_source, stage_command
+from hvd.cli.scores import print_scores
 from hvd.cli.summary import summary
 from hvd.cli.tables import print_table, readable_bytes
 from hvd.errors import InputError, UsageError
@@ -142,7 +143,10 @@ def evaluate(
         config = recipe.eval_detection  # which always writes the benchmark's files
     elif predictions:
         changes["predictions"] = True
-    execute(common, (plans.evaluate(recipe, source, config.with_(**changes), model),), source, runner)
+    step = plans.evaluate(recipe, source, config.with_(**changes), model)
+    execute(common, (step,), source, runner)
+    if not (common.dry_run or common.json_):
+        print_scores(runner.done[step].artifact)
 
 
 def export(
@@ -265,7 +269,7 @@ def say(outcome: Any) -> None:
     log.info(f"{artifact.stage} {artifact.key[:8]}: {done}, {artifact.path}")
     for name, value in artifact.details["metrics"].items():
         if artifact.stage.partition("-")[0] in ("eval", "finetune", "pretrain"):
-            log.info(f"  {name}{' (%)' if name in ('miou', 'by_range', 'map', 'car') else ''}: {value}")
+            log.info(f"  {name}{' (%)' if name in ('miou', 'by_range', 'map') else ''}: {value}")
 
 
 def show_plan(common: Common, rows: Sequence["Status"]) -> None:

@@ -66,6 +66,19 @@ class DetectionData:
         shown: NDArray[np.float32] = points[shown_by(points, self.boxes.calibration(token), *self.boxes.sizes[token])]
         return shown
 
+    def require_labels(self, rows: Sequence[int]) -> None:
+        """Raises InputError if one of the frames `rows` has no label file."""
+        first = next((row for row in rows if not self.boxes.has_labels(self.frames.tokens[row])), None)
+        if first is not None:
+            raise InputError(
+                "no labels for frame", where=self.frames.tokens[first], hint="choose a split that has labels"
+            )
+
+    def unlabelled(self, index: int) -> BoxScene:
+        """A frame's points alone."""
+        nothing = np.empty((0, 7))
+        return BoxScene(self.frames.tokens[index], self.points(index), nothing, np.empty(0, np.int64), nothing)
+
     def scene(self, index: int) -> BoxScene:
         """A frame's points and labels.
 

@@ -1,6 +1,6 @@
 """The boxes of a prepared data set, in KITTI's own files: its evaluation program can be pointed at them.
 
-label_2/NNNNNN.txt    as it was
+label_2/NNNNNN.txt    as it was; none of a frame without labels
 calib/NNNNNN.txt      as it was
 images.json           {frame: [width, height]} of each frame's whole image, in pixels
 """
@@ -26,6 +26,10 @@ class PreparedBoxes:
         """
         self.folder = folder
         self.sizes = _read_sizes(folder / SIZES)
+
+    def has_labels(self, token: str) -> bool:
+        """Whether the frame was labelled, perhaps with no object."""
+        return (self.folder / LABELS / f"{token}.txt").is_file()
 
     def objects(self, token: str) -> Objects:
         """The labelled objects of a frame, DontCare areas among them; raises InputError as `read_labels`."""

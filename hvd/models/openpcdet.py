@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hvd.errors import InputError
-from hvd.models.weights import MatchReport, State, load_checkpoint, load_into, tensors_under
+from hvd.models.weights import State, tensors_under
 
 PREFIX = "backbone_3d."
 CONTAINER = "model_state"  # the entry of OpenPCDet's checkpoints that holds the tensors
@@ -25,6 +25,11 @@ def to_openpcdet(network: nn.Module) -> State:
     """The tensors of a VoxelNet under OpenPCDet's keys, on the CPU."""
     state = network.state_dict()
     return {PREFIX + _renamed(name, _PARTS): _swapped(value.detach().cpu()) for name, value in state.items()}
+
+
+def is_openpcdet(content: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint's content is laid out as that program does."""
+    return CONTAINER in content or any(str(name).startswith(PREFIX) for name in content)
 
 
 def from_openpcdet(content: Mapping[str, Any], source: Path) -> State:
@@ -46,21 +51,6 @@ def openpcdet_bytes(network: nn.Module) -> bytes:
     content = io.BytesIO()  # torch's own writer would report a full disk without an error number
     torch.save({CONTAINER: to_openpcdet(network)}, content)
     return content.getvalue()
-
-
-def save_openpcdet(path: Path, network: nn.Module) -> None:
-    """Write `openpcdet_bytes`."""
-    path.write_bytes(openpcdet_bytes(network))
-
-
-def load_openpcdet(network: nn.Module, path: Path, sha256: str | None = None) -> MatchReport:
-    """Fill a VoxelNet from an OpenPCDet checkpoint.
-
-    Raises:
-        InputError: unreadable, or of another network (spconv 1's kernel layout counts as one).
-        CorruptError: its SHA-256 is not `sha256`.
-    """
-    return load_into(network, from_openpcdet(load_checkpoint(path, sha256), path), path)
 
 
 def _renamed(name: str, parts: Mapping[str, str]) -> str:

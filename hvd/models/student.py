@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from hvd.errors import InputError
 from hvd.models.config import STUDENT_CONFIGS, UNetConfig, require_kind
 from hvd.models.detector_config import VoxelNetConfig
+from hvd.models.openpcdet import from_openpcdet, is_openpcdet
 from hvd.models.unet import SparseUNet
 from hvd.models.voxelnet import VoxelNet
-from hvd.models.weights import load_student
+from hvd.models.weights import load_checkpoint, load_into, load_student
 
 FILE = "student.safetensors"
 HEAD_FILE = "head.safetensors"
@@ -103,7 +104,7 @@ def load_backbone(place: Path, config: UNetConfig, device: torch.device) -> Spar
 @overload
 def load_backbone(place: Path, config: VoxelNetConfig, device: torch.device) -> VoxelNet: ...
 def load_backbone(place: Path, config: UNetConfig | VoxelNetConfig, device: torch.device) -> SparseUNet | VoxelNet:
-    """The student at `place` (an artifact's folder or a weights file), built as `config`.
+    """The student at `place` (an artifact's folder or a weights file, ours or OpenPCDet's), built as `config`.
 
     A VoxelNet's range may differ: one that was pre-trained all around the sensor becomes a detector's of the front.
 
@@ -115,7 +116,10 @@ def load_backbone(place: Path, config: UNetConfig | VoxelNetConfig, device: torc
     if found is not None:
         _check_same(found, config, path)
     student = build_student(config)
-    load_student(student, path)
+    if isinstance(student, VoxelNet) and is_openpcdet(content := load_checkpoint(path)):
+        load_into(student, from_openpcdet(content, path), path)
+    else:
+        load_student(student, path)
     return student.to(device)
 
 

@@ -10,8 +10,9 @@ from torch.nn import functional as F
 
 from hvd.errors import InputError
 from hvd.models.detector_config import KITTI_VOXELNET, SMALL_DETECTOR, VoxelNetConfig
-from hvd.models.openpcdet import load_openpcdet, save_openpcdet, to_openpcdet
+from hvd.models.openpcdet import openpcdet_bytes, to_openpcdet
 from hvd.models.sparse import sparse_tensor
+from hvd.models.student import load_backbone
 from hvd.models.voxelnet import LATTICES, VoxelNet
 from tests.models.dense import at, random_coords, to_dense
 
@@ -188,12 +189,15 @@ class TestOpenPcdet:
         assert {k: tuple(v.shape) for k, v in state.items()} == expected
 
     def test_round_trip(self, tmp_path: Path) -> None:
-        one, other = _network(7), _network(8)
-        save_openpcdet(tmp_path / "second.pth", one)
-        report = load_openpcdet(other, tmp_path / "second.pth")
-        assert report.complete and not report.unexpected
-        for name, value in one.state_dict().items():
-            assert torch.equal(value, other.state_dict()[name]), name
+        """As a student that a user names by its path: a whole detector's checkpoint, or an encoder's tensors alone."""
+        network, path = _network(7), tmp_path / "second.pth"
+        path.write_bytes(openpcdet_bytes(network))
+        state = torch.load(path, weights_only=True)["model_state"]
+        for content in ({"model_state": {**state, "dense_head.weight": torch.ones(1)}, "epoch": 80}, state):
+            torch.save(content, path)
+            student = load_backbone(path, TINY, torch.device("cpu"))
+            for name, value in network.state_dict().items():
+                assert torch.equal(value, student.state_dict()[name]), name
 
     def test_an_old_kernel_layout_and_other_files_are_refused(self, tmp_path: Path) -> None:
         path = tmp_path / "old.pth"
@@ -201,10 +205,10 @@ class TestOpenPcdet:
         old = {k: v.permute(1, 2, 3, 4, 0) if v.ndim == 5 else v for k, v in state.items()}
         torch.save({"model_state": old}, path)
         with pytest.raises(InputError, match="matched 48 of 60"):
-            load_openpcdet(_network(9), path)
+            load_backbone(path, TINY, torch.device("cpu"))
         torch.save({"model_state": {"backbone_3d.pos_embed": torch.ones(1)}}, path)  # of a transformer
         with pytest.raises(InputError, match="matched 0 of 60"):
-            load_openpcdet(_network(9), path)
+            load_backbone(path, TINY, torch.device("cpu"))
         torch.save({"model_state": {"dense_head.weight": torch.ones(1)}}, path)
         with pytest.raises(InputError, match="no OpenPCDet encoder"):
-            load_openpcdet(_network(9), path)
+            load_backbone(path, TINY, torch.device("cpu"))

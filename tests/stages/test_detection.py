@@ -3,7 +3,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,13 +20,17 @@ from hvd.geometry.boxes import rect_from_lidar_boxes
 from hvd.metrics.detection import evaluate
 from hvd.models.detector_config import BevBackboneConfig, CentreHeadConfig, DetectorConfig, VoxelNetConfig
 from hvd.models.detector_file import FILE
+from hvd.models.student import save_student
+from hvd.models.voxelnet import VoxelNet
 from hvd.training.interrupt import Interrupted
 from stages import evaluate_detection, finetune_detection, plans
+from stages.graph import File
 from stages.plans import Source
 from stages.recipes import smoke
 from stages.runner import Runner
 from stages.runtime import Runtime
 from stages.specs import ObjectName
+from stages.training_specs import Sgd
 from tests.datasets.tiny_kitti import CAR, DONT_CARE, write_kitti
 from tests.stages.conftest import link
 from tests.stages.test_trainings import same, stop_after
@@ -84,10 +88,10 @@ def again(runner: Runner) -> Runner:
     return Runner(runner.store, runner.runtime)
 
 
-def tune(root: Path, **changes):
+def tune(root: Path, student: File | None = None, **changes):
     recipe = smoke()
     config = recipe.finetune.kitti.with_(**{"detector": TINY, "labels": "100%", "steps": 4, **changes})
-    return plans.finetune(recipe, Source("kitti", root), config, None)
+    return plans.finetune(recipe, Source("kitti", root), config, student)
 
 
 def score(root: Path, model, **changes):
@@ -148,7 +152,6 @@ def test_a_batch_keeps_its_boxes_apart(runner, root):
         ("label_2", "1.60 12.00 -1.57", "1.60 12.00", ("line 1", "14, expected 15")),
         ("label_2", "1.90 1.90 5.00", "1.90 0.00 5.00", ("line 2", "box without size")),
         ("label_2", "3.00 1.60 12.00", "3.00 nan 12.00", ("line 2", "not a finite number")),
-        ("label_2", None, None, ("cannot read",)),
         ("calib", None, None, ("cannot read",)),
         ("calib", "R0_rect", "R9_rect", ("missing calibration", "R0_rect")),
     ],
@@ -194,9 +197,10 @@ def test_a_detector_resumes_to_the_same_bits_and_is_evaluated(runner, root, monk
 def test_objects_come_from_labelled_frames_alone(runner, root):
     data = opened(runner, root)
     config = tune(root).config
-    database = finetune_detection.build(data, [1], config)
-    assert [{entry.token for entry in entries} for entries in database] == [{"000001"}, set(), set()]
-    assert finetune_detection.build(data, [1], config.with_(sampling=None)) == ()
+    for workers in (0, 2):
+        database = finetune_detection.build(data, [1, 1], config, workers)
+        assert [[entry.token for entry in entries] for entries in database] == [["000001"] * 2, [], []]
+    assert finetune_detection.build(data, [1], config.with_(sampling=None), 0) == ()
     with pytest.raises(UsageError, match="only 2 frames"):
         runner.run(tune(root, labels="3-frames"))
 
@@ -209,7 +213,7 @@ def test_an_interrupted_evaluation_detects_only_in_what_is_left(runner, root, mo
         if len(seen) == 2:
             seen.append(None)
             raise Interrupted(15)
-        seen.append(arguments[2])
+        seen.append(int(arguments[2].tokens[0]))
         return plain(*arguments)
 
     monkeypatch.setattr(evaluate_detection, "find_objects", find)
@@ -262,3 +266,133 @@ def test_costs_and_repair_know_these_stages(runner, root):
     for stage in ("boxes", "finetune-detection", "eval-detection"):
         (item,) = runner.store.artifacts(stage)
         assert runner.inputs.of_key(step_of(runner.store, item)) == item.key_inputs
+
+
+def trained(runner: Runner, root: Path, **changes) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+    """The detector's tensors after some steps, and its metrics."""
+    found = again(runner).run(tune(root, **changes)).artifact
+    return load_file(found.path / FILE), found.details["metrics"]
+
+
+@pytest.fixture
+def student(tmp_path) -> File:
+    """An encoder's weights that no new detector begins with."""
+    torch.manual_seed(5)
+    encoder = VoxelNet(TINY.voxelnet)
+    save_student(tmp_path / "student.safetensors", encoder, TINY.voxelnet)
+    return File(tmp_path / "student.safetensors")
+
+
+def parts(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Trained weights by part of the network: no statistics."""
+    out: dict[str, dict[str, torch.Tensor]] = {"backbone": {}, "neck": {}, "head": {}}
+    for name, value in tensors.items():
+        if name.endswith(("weight", "bias")):
+            out[name.partition(".")[0]][name] = value
+    return out
+
+
+def moved_by(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys() and one
+    return max(float((one[name] - other[name]).abs().max()) for name in one)
+
+
+def rates(encoder: float, head: float) -> dict[str, Any]:
+    return {"optimizer": smoke().finetune.kitti.optimizer.with_(lr=encoder, weight_decay=0.0), "head_lr": head}
+
+
+def test_training_begins_with_the_student_and_each_part_has_its_rate(runner, root, student):
+    given = {f"backbone.{name}": value for name, value in load_file(student.path).items()}
+    begun = {name: value for name, value in given.items() if name.endswith(("weight", "bias"))}
+    still, _ = trained(runner, root, student=student, **rates(encoder=1e-12, head=3e-3))
+    scratch, _ = trained(runner, root, **rates(encoder=1e-12, head=3e-3))
+    turned, _ = trained(runner, root, student=student, **rates(encoder=3e-3, head=1e-12))
+    assert moved_by(parts(still)["backbone"], begun) < 1e-9
+    assert moved_by(parts(scratch)["backbone"], begun) > 0.01
+    assert moved_by(parts(turned)["backbone"], begun) > 1e-3
+    for part in ("neck", "head"):
+        assert moved_by(parts(still)[part], parts(turned)[part]) > 1e-3
+    means = [name for name in given if name.endswith("running_mean")]
+    assert means and any(not torch.equal(still[name], given[name]) for name in means), "batch norm sees the batches"
+
+
+def test_gradients_are_clipped(runner, root):
+    sgd = Sgd(lr=1.0, momentum=0.0, dampening=0.0, weight_decay=0.0)
+    first, _ = trained(runner, root, steps=1, optimizer=sgd, head_lr=1.0, clip_norm=1e-9)
+    free, _ = trained(runner, root, steps=1, optimizer=sgd, head_lr=1.0, clip_norm=1e9)
+    begin, _ = trained(runner, root, steps=1, optimizer=sgd.with_(lr=1e-30), head_lr=1e-30, clip_norm=1e9)
+    for part in ("backbone", "neck", "head"):
+        assert (
+            moved_by(parts(first)[part], parts(begin)[part]) <= 2e-9 < moved_by(parts(free)[part], parts(begin)[part])
+        )
+
+
+def test_each_step_sees_its_frames_moved_anew_with_objects_put_in(runner, root, tmp_path, monkeypatch):
+    """And it learns the weighted sum of its terms."""
+    copy, other = tmp_path / "copy", "000001"  # whose car stands 5 m further away
+    shutil.copytree(root, copy)
+    (copy / "training" / "label_2" / f"{other}.txt").write_text(CAR.replace("1.60 12.00", "1.60 17.00"))
+    sweep = copy / "training" / "velodyne" / f"{other}.bin"
+    points = np.fromfile(sweep, "<f4").reshape(-1, 4)
+    points[:10, 0] += 5.0
+    np.concatenate([points, points[:1]]).tofile(sweep)  # of another size: keys see no more of sweeps
+    seen = []
+
+    def watch(scenes, *arguments):
+        seen.append({scene.token: scene.boxes for scene in scenes})
+        return box_batch(scenes, *arguments)
+
+    monkeypatch.setattr(finetune_detection, "box_batch", watch)
+    sampling = ObjectSampling(up_to=(("Car", 3),), min_points=1)  # both are drawn, and its own hits itself
+    _, metrics = trained(runner, copy, steps=3, batch=2, sampling=sampling)
+    box_weight = tune(copy).config.loss.box_weight
+    assert metrics["loss"] == pytest.approx(metrics["heat"] + box_weight * metrics["box"], rel=1e-5)
+    assert [sorted(batch) for batch in seen] == [["000000", other]] * 3
+    for token in seen[0]:
+        assert [len(batch[token]) for batch in seen] == [2, 2, 2], "its own car, and the other frame's"
+        assert len({tuple(batch[token][0, :2]) for batch in seen}) == 3, "each step moves the boxes in its own way"
+
+
+def test_frames_that_nobody_asks_for_need_no_labels(runner, root, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    (copy / "training" / "label_2" / "000002.txt").unlink()
+    model = tune(copy, steps=1)
+    assert runner.run(model).artifact.details["metrics"]["labelled_frames"] == 2
+    assert "1 of 4 frames have no label file" in capsys.readouterr().err
+    with pytest.raises(InputError, match="no labels for frame: 000002; choose a split that has labels"):
+        again(runner).run(score(copy, model))
+    assert again(runner).run(score(copy, model, split="train")).artifact.details["metrics"]["frames"] == 2
+
+
+def test_labels_without_an_object_of_ours_are_warned_of(runner, root, tmp_path, capsys):
+    copy = tmp_path / "copy"
+    shutil.copytree(root, copy)
+    for path in (copy / "training" / "label_2").iterdir():
+        path.write_text(f"{VAN}\n")
+    runner.run(tune(copy, steps=1))
+    assert "no Car, Pedestrian, Cyclist in any of 2 labelled frames" in capsys.readouterr().err
+
+
+def test_the_mean_is_over_classes_that_are_known_and_there():
+    class All:
+        def ap(self, measure, name, difficulty):
+            return {"Car": 60.0, "Pedestrian": 30.0, "Cyclist": 0.0}[name]
+
+        def table(self):
+            return {}
+
+    counts = {name: {"moderate": 0 if name == "Cyclist" else 5} for name in ("Car", "Pedestrian", "Cyclist")}
+    for classes, expected in ((("Car", "Pedestrian", "Cyclist"), 45.0), (("Car",), 60.0), (("Cyclist",), None)):
+        found = evaluate_detection.summarise(All(), classes, counts)
+        assert found["map"] == expected and found["map_of"] == [name for name in classes if name != "Cyclist"]
+
+
+def test_an_evaluation_takes_its_own_choice_of_detections(runner, root):
+    model = tune(root, steps=1)
+    few, many = (
+        again(runner).run(score(root, model, decode=smoke().eval_detection.decode.with_(min_score=least))).artifact
+        for least in (0.9, 0.0)
+    )
+    count = [json.loads((item.path / "metrics.json").read_text())["detections"] for item in (few, many)]
+    assert count[0] < count[1]

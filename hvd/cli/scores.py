@@ -1,0 +1,37 @@
+"""What `hvd eval` prints on stdout: the figures of each class."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from hvd.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from cache.artifact import Artifact
+
+_MEASURES = {"3d": "3D", "bev": "BEV", "2d": "2D", "aos": "orientation"}
+_DIFFICULTIES = ("easy", "moderate", "hard")
+
+
+def print_scores(evaluation: "Artifact") -> None:
+    """IoU of each class, or on kitti its average precision by measure and difficulty, in percent."""
+    metrics = json.loads((evaluation.path / "metrics.json").read_text(encoding="utf8"))
+    if evaluation.stage == "eval":
+        rows = [(name, _percent(found["iou"]), found["points"]) for name, found in metrics["per_class"].items()]
+        print_table(("class", "IoU, %", "points"), [*rows, ("mean", _percent(metrics["miou"]), "")])
+    else:
+        print_table(("class", "AP, %", *_DIFFICULTIES), list(_precisions(metrics)))
+
+
+def _precisions(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
+    found = metrics["ap"]
+    classes = dict.fromkeys(place.split("/")[1] for place in found)
+    return [
+        (name, title, *(_percent(found[f"{measure}/{name}/{level}"]) for level in _DIFFICULTIES))
+        for name in classes
+        for measure, title in _MEASURES.items()
+        if f"{measure}/{name}/moderate" in found
+    ]
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
