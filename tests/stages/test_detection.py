@@ -344,9 +344,9 @@ def test_each_step_sees_its_frames_moved_anew_with_objects_put_in(runner, root, 
 
     monkeypatch.setattr(finetune_detection, "box_batch", watch)
     sampling = ObjectSampling(up_to=(("Car", 3),), min_points=1)  # both are drawn, and its own hits itself
-    _, metrics = trained(runner, copy, steps=3, batch=2, sampling=sampling)
-    box_weight = tune(copy).config.loss.box_weight
-    assert metrics["loss"] == pytest.approx(metrics["heat"] + box_weight * metrics["box"], rel=1e-5)
+    loss = tune(copy).config.loss.with_(box_weight=3.0)
+    _, metrics = trained(runner, copy, steps=3, batch=2, sampling=sampling, loss=loss)
+    assert metrics["loss"] == pytest.approx(metrics["heat"] + 3.0 * metrics["box"], rel=1e-5)
     assert [sorted(batch) for batch in seen] == [["000000", other]] * 3
     for token in seen[0]:
         assert [len(batch[token]) for batch in seen] == [2, 2, 2], "its own car, and the other frame's"
