@@ -344,8 +344,10 @@ def test_each_step_sees_its_frames_moved_anew_with_objects_put_in(runner, root, 
 
     monkeypatch.setattr(finetune_detection, "box_batch", watch)
     sampling = ObjectSampling(up_to=(("Car", 3),), min_points=1)  # both are drawn, and its own hits itself
-    loss = tune(copy).config.loss.with_(box_weight=3.0)
-    _, metrics = trained(runner, copy, steps=3, batch=2, sampling=sampling, loss=loss)
+    usual = tune(copy).config
+    changes = {"loss": usual.loss.with_(box_weight=3.0), "augmentation": usual.augmentation.with_(rotation_deg=10.0)}
+    _, metrics = trained(runner, copy, steps=3, batch=2, sampling=sampling, **changes)
+    assert metrics["box"] > 0
     assert metrics["loss"] == pytest.approx(metrics["heat"] + 3.0 * metrics["box"], rel=1e-5)
     assert [sorted(batch) for batch in seen] == [["000000", other]] * 3
     for token in seen[0]:
