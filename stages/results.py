@@ -11,7 +11,7 @@ from stages import result_schema
 from stages.graph import Step, in_order
 from stages.intact import require_intact
 from stages.runner import Outcome
-from stages.study import COLUMNS, IPV, RANDOM, ROWS, Cell
+from stages.study import COLUMNS, IPV, PARTS, RANDOM, ROWS, Cell
 from stages.tuning import Trial
 
 FILE, TRIALS_FILE = "table.json", "tuning.json"
@@ -186,6 +186,10 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
         lines += ["where the interval lies above zero.", ""]
         rows = [row for row in values if row != reference]
         lines += _table(f"minus {reference}", columns, {row: _differences(values, row, reference) for row in rows})
+    parts = {f"{one} minus {other}": _differences(values, one, other) for one, other in PARTS if one in values}
+    if any(parts.values()):
+        lines += ["", "What single parts are worth: the same for pairs of rows that differ in one.", ""]
+        lines += _table("pair", columns, {pair: found for pair, found in parts.items() if found})
     if efforts := _efforts(cells):
         lines += ["", "Pre-training: steps, and the processor seconds of each seed of which they were taken.", ""]
         lines += _table("pre-training", ["U-Net", "VoxelNet"], efforts)

@@ -22,6 +22,13 @@ from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, Pretrain
 Rates = Mapping[tuple[str, str], float]  # times the recipe's learning rates, by row and column
 
 RANDOM, IPV, HVDISTILL = "random init", "IPV", "IPV + BEV"
+LONGER_IPV, BEV, UNIFORM, RELEASE = (
+    "IPV, time of IPV + BEV",
+    "BEV",
+    "BEV, uniform depth",
+    "IPV + BEV, release's geometry",
+)
+PARTS = ((HVDISTILL, LONGER_IPV), (HVDISTILL, RELEASE), (BEV, UNIFORM))  # rows that one part of the method tells apart
 
 
 @dataclass(frozen=True)
@@ -93,12 +100,12 @@ ROWS: Mapping[str, Callable[[Recipe], PretrainConfig] | None] = {
     RANDOM: None,
     "PPKT": _ppkt,
     IPV: _views("ipv"),
-    "IPV, time of IPV + BEV": _longer,
-    "BEV": _views("bev"),
+    LONGER_IPV: _longer,
+    BEV: _views("bev"),
     # A uniform bin weighs less than the least weight that the learnt depth keeps.
-    "BEV, uniform depth": _with_bev(("bev",), depth="uniform", min_weight=0.0),
+    UNIFORM: _with_bev(("bev",), depth="uniform", min_weight=0.0),
     HVDISTILL: _views("ipv", "bev"),
-    "IPV + BEV, release's geometry": _with_bev(("ipv", "bev"), geometry="release"),
+    RELEASE: _with_bev(("ipv", "bev"), geometry="release"),
 }
 
 

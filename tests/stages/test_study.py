@@ -21,6 +21,7 @@ from tests.cli.small_store import publish, run
 
 SOURCES = {name: Source(name) for name in ("nuscenes", "semkitti", "kitti")}
 ABOUT = {"command": "hvd table"}
+PAIR = (("BEV", 2.0), ("BEV, uniform depth", 0.0))
 
 
 def setup(name="mini", sets=()):
@@ -174,6 +175,16 @@ def test_a_value_is_taken_from_an_intact_artifact_alone(tmp_path):
     path.write_text(path.read_text().replace("21", "81"))
     with pytest.raises(CorruptError, match="damaged eval artifact"):
         results.record(cell, done)
+
+
+def test_the_table_says_what_single_parts_are_worth(tmp_path):
+    column = "nuScenes-like linear probe"
+    found = [value(row, column, seed, 20.0 + seed + gain) for row, gain in PAIR for seed in (0, 1)]
+    results.write(tmp_path, found, ABOUT)
+    text = (tmp_path / "table.md").read_text()
+    assert "| BEV minus BEV, uniform depth | **+2.0 ± 0.0 (2)** |" in text and "release" not in text
+    results.write(tmp_path, found[:2], ABOUT)
+    assert "single parts" not in (tmp_path / "table.md").read_text()
 
 
 def test_the_table_says_what_pre_training_took(tmp_path):
