@@ -22,12 +22,8 @@ from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, Pretrain
 Rates = Mapping[tuple[str, str], float]  # times the recipe's learning rates, by row and column
 
 RANDOM, IPV, HVDISTILL = "random init", "IPV", "IPV + BEV"
-LONGER_IPV, BEV, UNIFORM, RELEASE = (
-    "IPV, time of IPV + BEV",
-    "BEV",
-    "BEV, uniform depth",
-    "IPV + BEV, release's geometry",
-)
+LONGER_IPV, BEV, UNIFORM = "IPV, time of IPV + BEV", "BEV", "BEV, uniform depth"
+RELEASE = "IPV + BEV, release's geometry"
 PARTS = ((HVDISTILL, LONGER_IPV), (HVDISTILL, RELEASE), (BEV, UNIFORM))  # rows that one part of the method tells apart
 
 
