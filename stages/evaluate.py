@@ -35,14 +35,19 @@ ABSENT: dict[str, Absent] = {"nuscenes": "skip", "semkitti": "zero"}
 
 
 def run(config: EvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
-    """Score the model on every frame of the split; writes metrics, and predictions where asked for."""
+    """Score the model on every frame of the split; writes metrics, and predictions where asked for.
+
+    Without labels, as for the benchmarks' test parts, it writes the predictions alone.
+    """
     seeding.start(0, config.threads)
     device = pick_device(runtime.device)
     classes = LABEL_MAPS[config.dataset]
     backbone, head, voxel_size_m = load_model(inputs["model"], len(classes.names), device)
-    data = SegmentationData(inputs["frames"], inputs["labels"], classes, MovingVoxels(voxel_size_m))
+    data = SegmentationData(inputs["frames"], inputs.get("labels"), classes, MovingVoxels(voxel_size_m))
     rows = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
-    data.require_labels(rows)
+    scored = config.split != "test"
+    if scored:
+        data.require_labels(rows)
     writer = PredictionWriter(work.folder / "predictions", config.dataset, config.split) if config.predictions else None
 
     bands = len(config.range_edges_m) + 1
@@ -52,19 +57,21 @@ def run(config: EvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Run
         points = data.frames.points(row)
         predicted, missing = predict(backbone, head, data, row, device)
         not_finite += missing
-        truth = data.point_labels(row)
-        band = np.digitize(np.linalg.norm(points[:, :2], axis=1), config.range_edges_m)
-        for index in range(bands):
-            mine = band == index
-            tables[index] += confusion(truth[mine], predicted[mine], len(classes.names))
+        if scored:
+            truth = data.point_labels(row)
+            band = np.digitize(np.linalg.norm(points[:, :2], axis=1), config.range_edges_m)
+            for index in range(bands):
+                mine = band == index
+                tables[index] += confusion(truth[mine], predicted[mine], len(classes.names))
         if writer:
             writer.add(data.frames.tokens[row], classes.inverse[predicted])
     if writer:
         writer.close()
     line = protocol.evaluation(config, inputs, data.frames, len(rows))
-    report = {"protocol": line, **summarise(tables, config, classes), "points_not_finite": not_finite}
+    figures = summarise(tables, config, classes) if scored else {"miou": None, "by_range": {}, "per_class": {}}
+    report = {"protocol": line, **figures, "points_not_finite": not_finite}
     (work.folder / "metrics.json").write_text(json.dumps(report, indent=1))
-    log.info(f"mIoU {report['miou']:.2f} %: {line}")
+    log.info(f"mIoU {report['miou']:.2f} %: {line}" if scored else f"predictions, not scored: {line}")
     return {"miou": report["miou"], "frames": len(rows), "by_range": report["by_range"]}
 
 

@@ -168,9 +168,10 @@ def finetune(
 
 
 def evaluate(recipe: Recipe, source: Source, config: EvalConfig | DetectEvalConfig, model: Step | Stored) -> Step:
-    """Evaluation of a fine-tuned model on `source`, of a detector if `config` is one's."""
+    """Evaluation of a fine-tuned model on `source`, of a detector if `config` is one's; test parts have no labels."""
     detects = isinstance(config, DetectEvalConfig)
-    inputs = (*_labelled(recipe, source, detects), ("model", model))
+    data = _labelled(recipe, source, detects)
+    inputs = (*(item for item in data if config.split != "test" or item[0] == "frames"), ("model", model))
     return Step(EVAL_DETECTION if detects else EVAL, config.with_(dataset=source.dataset), inputs)
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from hvd.config import Config
 from hvd.models.detector_config import DecodeConfig
@@ -103,14 +103,20 @@ class FeaturesConfig(Config):
 
 
 class EvalConfig(Config):
-    """One pass over a split: mIoU as the benchmark defines it, per class and by range."""
+    """One pass over a split: mIoU as the benchmark defines it, per class and by range; of `test` predictions alone."""
 
     dataset: DatasetName
     splits: Literal["paper", "parametrize"] = "paper"
-    split: Literal["train", "val", "all"] = "val"
+    split: Literal["train", "val", "all", "test"] = "val"
     range_edges_m: Annotated[tuple[Positive, ...], AfterValidator(_rising)] = (20.0, 40.0)
     predictions: bool = False
     threads: Count = 2
+
+    @model_validator(mode="after")
+    def _test_is_not_scored(self) -> "EvalConfig":
+        if self.split == "test" and not self.predictions:
+            raise ValueError("the benchmark keeps the labels of test: nothing can be scored, ask for predictions")
+        return self
 
 
 class BoxesConfig(Config):

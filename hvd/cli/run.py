@@ -125,7 +125,9 @@ def evaluate(
     from_: Annotated[
         str | None, typer.Option("--from", help="Fine-tuned model: artifact key; default: the newest.")
     ] = None,
-    split: Split = None,
+    split: Annotated[
+        str | None, typer.Option(help="train, val, all, or test: predictions alone, not on kitti.")
+    ] = None,
     predictions: Annotated[bool, typer.Option("--predictions", help="Write files in the benchmark's layout.")] = False,
     root: Root = None,
     version: Version = None,
@@ -141,7 +143,7 @@ def evaluate(
     config: EvalConfig | DetectEvalConfig = recipe.eval
     if source.dataset == "kitti":
         config = recipe.eval_detection  # which always writes the benchmark's files
-    elif predictions:
+    elif predictions or split == "test":
         changes["predictions"] = True
     step = plans.evaluate(recipe, source, config.with_(**changes), model)
     execute(common, (step,), source, runner)

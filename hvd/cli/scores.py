@@ -13,8 +13,10 @@ _DIFFICULTIES = ("easy", "moderate", "hard")
 
 
 def print_scores(evaluation: "Artifact") -> None:
-    """IoU of each class, or on kitti its average precision by measure and difficulty, in percent."""
+    """IoU of each class, or on kitti its average precision by measure and difficulty, in percent; what was scored."""
     metrics = json.loads((evaluation.path / "metrics.json").read_text(encoding="utf8"))
+    if not metrics.get("per_class") and not metrics.get("ap"):
+        return
     if evaluation.stage == "eval":
         rows = [(name, _percent(found["iou"]), found["points"]) for name, found in metrics["per_class"].items()]
         print_table(("class", "IoU, %", "points"), [*rows, ("mean", _percent(metrics["miou"]), "")])

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from hvd.datasets.augment_config import ImageAugmentation
-from hvd.errors import CheckFailedError, InputError, ResourceError
+from hvd.errors import CheckFailedError, InputError, ResourceError, UsageError
 from hvd.models.distiller import Cameras
 from hvd.models.student import read_config
 from hvd.training import checkpoint
@@ -237,6 +237,13 @@ def test_sequences_without_labels_stop_no_one_who_does_not_ask_for_them(runner, 
     everything = recipe.eval.with_(dataset="semkitti", split="all")
     with pytest.raises(InputError, match="no labels for sample: 11/000000; choose a split that has labels"):
         runner.run(plans.evaluate(recipe, source, everything, tune))
+    files = recipe.eval.with_(dataset="semkitti", split="test", predictions=True)
+    predicted = runner.run(plans.evaluate(recipe, source, files, tune)).artifact
+    points = (source.root / "sequences/11/velodyne/000000.bin").stat().st_size // 16
+    assert (predicted.path / "predictions/sequences/11/predictions/000000.label").stat().st_size == 4 * points
+    assert predicted.details["metrics"] == {"miou": None, "frames": 1, "by_range": {}}
+    with pytest.raises(UsageError, match="nothing can be scored, ask for predictions"):
+        recipe.eval.with_(split="test")
     bare = Source("semkitti", write_semantickitti(tmp_path / "bare", {"11": 1}))
     shutil.rmtree(bare.root / "sequences/11/labels")
     with pytest.raises(InputError, match="no sweep has labels"):
