@@ -38,7 +38,9 @@ def run(config: BoxesConfig, inputs: Mapping[str, Path], work: Work, runtime: Ru
             sizes[token] = image_size(source / CAMERA / f"{token}.png")
     write_sizes(work.folder, sizes)
     if labelled < len(sizes):
-        log.warn(f"{len(sizes) - labelled} of {len(sizes)} frames have no label file in {source / LABELS}")
+        first = next(token for token in sizes if not (work.folder / LABELS / f"{token}.txt").is_file())
+        what = f"{len(sizes) - labelled} of {len(sizes)} frames have no label file"
+        log.warn(f"{what}; the first: {source / LABELS / f'{first}.txt'}")
     return {"frames": len(sizes), "labelled": labelled, "objects": objects}
 
 

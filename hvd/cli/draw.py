@@ -48,6 +48,8 @@ def draw(
     check_file(out, "picture", _SUFFIXES)
     if min_score is not None and results is None:
         raise UsageError("--min-score is of detections", hint="name their folder: --results")
+    if results is not None and not results.is_dir():
+        raise InputError("no such folder", where=results)
     opened = Store(store)
     item = find_frames(opened, key, None if results is None else "kitti")
     with item.reading():

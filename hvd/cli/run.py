@@ -199,14 +199,15 @@ def find_student(
         kind: that it must be, None for any; a weights file is opened only when it is loaded.
 
     Raises:
-        InputError: there is none, or it would mix real data and the built-in world unasked.
+        InputError: there is none, the file is no checkpoint, or it would mix real data and the built-in world unasked.
     """
+    from hvd.models.teacher_config import like_weights
     from stages.graph import File
 
     if given is not None and (Path(given).exists() or "/" in given or "." in given):
         if not Path(given).is_file():
             raise InputError("no such weights file", where=given)
-        return File(Path(given))
+        return File(like_weights(Path(given)))
     hint = "run: hvd pretrain --student voxelnet" if kind == "voxelnet" else "run: hvd pretrain"
     return _stored(runner, "pretrain", given, source, hint, kind=kind)
 

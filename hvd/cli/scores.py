@@ -21,18 +21,21 @@ def print_scores(evaluation: "Artifact") -> None:
         rows = [(name, _percent(found["iou"]), found["points"]) for name, found in metrics["per_class"].items()]
         print_table(("class", "IoU, %", "points"), [*rows, ("mean", _percent(metrics["miou"]), "")])
     else:
-        print_table(("class", "AP, %", *_DIFFICULTIES), list(_precisions(metrics)))
+        print_table(("class", "AP, %", *_DIFFICULTIES, "objects"), list(_precisions(metrics)))
 
 
 def _precisions(metrics: dict[str, Any]) -> list[tuple[str, ...]]:
-    found = metrics["ap"]
-    classes = dict.fromkeys(place.split("/")[1] for place in found)
-    return [
-        (name, title, *(_percent(found[f"{measure}/{name}/{level}"]) for level in _DIFFICULTIES))
-        for name in classes
-        for measure, title in _MEASURES.items()
-        if f"{measure}/{name}/moderate" in found
-    ]
+    """Without a figure where no object counts."""
+    found, objects = metrics["ap"], metrics["objects"]
+    rows = []
+    for name in dict.fromkeys(place.split("/")[1] for place in found):
+        counts = [objects[name][level] for level in _DIFFICULTIES]
+        for measure, title in _MEASURES.items():
+            if f"{measure}/{name}/moderate" in found:
+                values = (found[f"{measure}/{name}/{level}"] for level in _DIFFICULTIES)
+                shown = [_percent(value if count else None) for value, count in zip(values, counts, strict=True)]
+                rows.append((name, title, *shown, ", ".join(map(str, counts))))
+    return rows
 
 
 def _percent(value: float | None) -> str:

@@ -16,6 +16,8 @@ def summary(item: "Artifact") -> str:
         name, field = _SCORES[item.stage]
         value = item.details.get("metrics", {}).get(field)
         return f"{'no' if value is None else format(value, '.1f')} {name} of {made_from.get('model', '?')}"
+    if item.stage.startswith("export"):
+        return f"{item.key_inputs['config'].get('format', 'features')} of {made_from.get('student', 'a file')}"
     path = item.path / "protocol.json"
     if not path.is_file():
         return ""

@@ -71,7 +71,10 @@ class DetectionData:
         first = next((row for row in rows if not self.boxes.has_labels(self.frames.tokens[row])), None)
         if first is not None:
             raise InputError(
-                "no labels for frame", where=self.frames.tokens[first], hint="choose a split that has labels"
+                "no labels for frame",
+                where=self.frames.tokens[first],
+                why=f"no label_2/{self.frames.tokens[first]}.txt when the boxes were prepared",
+                hint="restore it, or leave the frame out of the split (ImageSets, splits.json)",
             )
 
     def unlabelled(self, index: int) -> BoxScene:

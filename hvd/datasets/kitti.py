@@ -138,8 +138,11 @@ def _size_or_none(path: Path) -> tuple[int, int]:
 
 
 def _sample(root: Path, token: str, has_labels: bool, size_of: Callable[[Path], tuple[int, int]]) -> Sample:
-    folder = root / "training"
-    calibration = read_calibration(_calibration_path(root, token))
+    folder, calibrated = root / "training", _calibration_path(root, token)
+    if not calibrated.is_file():
+        hint = "restore it, or take its sweep out of velodyne: --skip-bad is for sweeps and images"
+        raise InputError("no calibration", where=calibrated, hint=hint)
+    calibration = read_calibration(calibrated)
     path = folder / CAMERA / f"{token}.png"
     width, height = size_of(path)
     view = CameraView(

@@ -144,7 +144,8 @@ class LabelBudget:
         if self.frames is not None:
             if self.frames > len(scenes):
                 count = f"{len(scenes)} frame{'' if len(scenes) == 1 else 's'}"
-                raise UsageError(f"cannot label {self.text}: the training split has only {count}")
+                raise UsageError(f"cannot label {self.text}: the training split has only {count}",
+                                 hint="label fewer, or all: --labels 100%")  # fmt: skip
             chosen = labelled(len(scenes), Fraction(self.frames, len(scenes)), offset)
         elif self.share is not None and unit == "frame":
             chosen = labelled(len(scenes), self.share, offset)

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from hvd import log
 from hvd.errors import InputError
 from hvd.models.config import STUDENT_CONFIGS, UNetConfig, require_kind
 from hvd.models.detector_config import VoxelNetConfig
@@ -117,9 +118,11 @@ def load_backbone(place: Path, config: UNetConfig | VoxelNetConfig, device: torc
         _check_same(found, config, path)
     student = build_student(config)
     if isinstance(student, VoxelNet) and is_openpcdet(content := load_checkpoint(path)):
-        load_into(student, from_openpcdet(content, path), path)
+        report = load_into(student, from_openpcdet(content, path), path)
     else:
-        load_student(student, path)
+        report = load_student(student, path)
+    if path == place:
+        log.info(f"weights of {path}: {report.summary} tensors")
     return student.to(device)
 
 

@@ -29,8 +29,8 @@ def test_a_detector_from_labels_to_figures(hvd, tmp_path):  # noqa: F811
     assert all(read_results(path).score is not None for path in results)
     assert json.loads(hvd("eval", "kitti", "--json", *data)[1])["state"] == "hit"
     lines = [line.split() for line in hvd("eval", "kitti", *data)[1].splitlines()]
-    assert lines[0] == ["class", "AP,", "%", "easy", "moderate", "hard"]
-    assert lines[1] == ["Car", "3D", "0.00", "0.00", "0.00"] and len(lines) == 1 + 3 * 4
+    assert lines[0] == ["class", "AP,", "%", "easy", "moderate", "hard", "objects"]
+    assert lines[1] == ["Car", "3D", "-", "-", "-", "0,", "0,", "0"] and len(lines) == 1 + 3 * 4
 
 
 def test_options_that_make_no_sense(hvd, tmp_path):  # noqa: F811

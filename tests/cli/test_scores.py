@@ -29,5 +29,6 @@ def test_each_class_has_its_precision_by_measure_and_difficulty(
 ) -> None:
     """Without orientation where a detection gives no angle."""
     ap = {f"{m}/Car/{d}": value for m in ("2d", "bev", "3d") for value, d in enumerate(("easy", "moderate", "hard"))}
-    lines = printed(store, "eval-detection", {"map": 1.0, "ap": ap}, capsys)
-    assert lines[1:] == [["Car", name, "0.00", "1.00", "2.00"] for name in ("3D", "BEV", "2D")]
+    objects = {"Car": {"easy": 0, "moderate": 4, "hard": 7}}
+    lines = printed(store, "eval-detection", {"map": 1.0, "ap": ap, "objects": objects}, capsys)
+    assert lines[1:] == [["Car", name, "-", "1.00", "2.00", "0,", "4,", "7"] for name in ("3D", "BEV", "2D")]

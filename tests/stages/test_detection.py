@@ -152,7 +152,7 @@ def test_a_batch_keeps_its_boxes_apart(runner, root):
         ("label_2", "1.60 12.00 -1.57", "1.60 12.00", ("line 1", "14, expected 15")),
         ("label_2", "1.90 1.90 5.00", "1.90 0.00 5.00", ("line 2", "box without size")),
         ("label_2", "3.00 1.60 12.00", "3.00 nan 12.00", ("line 2", "not a finite number")),
-        ("calib", None, None, ("cannot read",)),
+        ("calib", None, None, ("no calibration", "restore it")),
         ("calib", "R0_rect", "R9_rect", ("missing calibration", "R0_rect")),
     ],
 )
@@ -361,8 +361,8 @@ def test_frames_that_nobody_asks_for_need_no_labels(runner, root, tmp_path, caps
     (copy / "training" / "label_2" / "000002.txt").unlink()
     model = tune(copy, steps=1)
     assert runner.run(model).artifact.details["metrics"]["labelled_frames"] == 2
-    assert "1 of 4 frames have no label file" in capsys.readouterr().err
-    with pytest.raises(InputError, match="no labels for frame: 000002; choose a split that has labels"):
+    assert "1 of 4 frames have no label file; the first: " in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"no labels for frame: 000002 \(no label_2/000002.txt .*; restore it"):
         again(runner).run(score(copy, model))
     assert again(runner).run(score(copy, model, split="train")).artifact.details["metrics"]["frames"] == 2
 
