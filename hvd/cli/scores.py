@@ -21,7 +21,7 @@ def print_scores(evaluation: "Artifact") -> None:
         rows = [(name, _percent(found["iou"]), found["points"]) for name, found in metrics["per_class"].items()]
         print_table(("class", "IoU, %", "points"), [*rows, ("mean", _percent(metrics["miou"]), "")])
     else:
-        print_table(("class", "AP, %", *_DIFFICULTIES, "objects"), list(_precisions(metrics)))
+        print_table(("class", "AP, %", *_DIFFICULTIES, "objects"), _precisions(metrics))
 
 
 def _precisions(metrics: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -13,10 +13,8 @@ from numpy.typing import NDArray
 
 from hvd.datasets.box_augment_config import BoxAugmentation, ObjectSampling
 from hvd.geometry.boxes import points_in_boxes, transform_boxes
-from hvd.geometry.rectangles import intersection_area
+from hvd.geometry.rectangles import OUTLINE, intersection_area
 from hvd.geometry.se3 import Float64, transform
-
-_RECTANGLE = [0, 1, 3, 4, 6]  # of a box, its outline on the ground
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ def sample_objects(
 
 def find_free(boxes: Float64, others: Float64) -> list[int]:
     """Rows of `boxes` (M, 7) that, taken in turn, hit neither `others` (I, 7) nor one taken before, on the ground."""
-    outlines = np.concatenate([boxes, others])[:, _RECTANGLE]
+    outlines = np.concatenate([boxes, others])[:, OUTLINE]
     one, other = np.indices((len(boxes), len(outlines))).reshape(2, -1)
     hits = (intersection_area(outlines[one], outlines[other]) > 0).reshape(len(boxes), len(outlines))
     free: list[int] = []

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from hvd.geometry.se3 import Float64
 
+OUTLINE = [0, 1, 3, 4, 6]  # of `boxes_lidar` (N, 7), the columns that are its rectangle on the ground
 _SIGNS = np.array([[0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5], [0.5, -0.5]])  # counter-clockwise
 
 

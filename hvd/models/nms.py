@@ -7,9 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hvd.geometry.rectangles import intersection_area
-
-_RECTANGLE = [0, 1, 3, 4, 6]  # of a box, its outline on the ground
+from hvd.geometry.rectangles import OUTLINE, intersection_area
 
 
 def ground_overlap(boxes: Tensor, others: Tensor) -> Tensor:
@@ -17,7 +15,7 @@ def ground_overlap(boxes: Tensor, others: Tensor) -> Tensor:
 
     Exact, on the CPU: docs/decisions/0014.
     """
-    first, second = (values[:, _RECTANGLE].detach().cpu().double().numpy() for values in (boxes, others))
+    first, second = (values[:, OUTLINE].detach().cpu().double().numpy() for values in (boxes, others))
     row, column = np.indices((len(first), len(second))).reshape(2, -1)
     shared = intersection_area(first[row], second[column])
     either = first[row, 2:4].prod(axis=1) + second[column, 2:4].prod(axis=1) - shared

@@ -33,6 +33,7 @@ from stages.specs import ObjectName
 from stages.training_specs import Sgd
 from tests.datasets.tiny_kitti import CAR, DONT_CARE, write_kitti
 from tests.stages.conftest import link
+from tests.stages.test_training_options import moved_by
 from tests.stages.test_trainings import same, stop_after
 
 VAN = "Van 0.00 0 -1.50 10.00 12.00 30.00 36.00 1.90 1.90 5.00 3.00 1.60 12.00 -1.57"
@@ -290,11 +291,6 @@ def parts(tensors: dict[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]
         if name.endswith(("weight", "bias")):
             out[name.partition(".")[0]][name] = value
     return out
-
-
-def moved_by(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
-    assert one.keys() == other.keys() and one
-    return max(float((one[name] - other[name]).abs().max()) for name in one)
 
 
 def rates(encoder: float, head: float) -> dict[str, Any]:
