@@ -30,27 +30,29 @@ RESULTS = Path("results") / "data"  # as the benchmark's program wants it
 
 
 def run(config: DetectEvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Runtime) -> dict[str, Any]:
-    """Detect in every frame of the split, write what was found, and score the files."""
+    """Detect in every frame of the split, write what was found, and score the files, unless it is `test`."""
     seeding.start(0, config.threads)
     device = pick_device(runtime.device)
     detector = load_detector(inputs["model"], device)
     data = DetectionData(inputs["frames"], inputs["boxes"], detector.config.head.classes)
     rows = rows_of(inputs["frames"], data.frames.scenes, config.splits, config.split)
-    data.require_labels(rows)
+    scored = config.split != "test"
+    if scored:
+        data.require_labels(rows)
     tokens = [data.frames.tokens[row] for row in rows]
     folder = work.folder / RESULTS
     folder.mkdir(parents=True, exist_ok=True)
     detect(detector, data, rows, folder, config, runtime.workers, device)
 
-    truth = [data.boxes.objects(token) for token in tokens]
     found = [read_results(folder / f"{token}.txt") for token in tokens]
-    objects = count_true(truth)
-    scores = summarise(evaluate(truth, found), [name for name in data.classes if name in objects], objects)
+    scores: dict[str, Any] = {"map": None, "map_of": [], "ap": {}, "objects": {}}
+    if scored:
+        scores = score([data.boxes.objects(token) for token in tokens], found, data.classes)
     line = protocol.detection_line(config, inputs, data.frames, len(rows))
-    counts = {"frames": len(rows), "detections": sum(map(len, found)), "objects": objects}
+    counts = {"frames": len(rows), "detections": sum(map(len, found))}
     (work.folder / "metrics.json").write_text(json.dumps({"protocol": line, **scores, **counts}, indent=1))
     of = ", ".join(scores["map_of"]) or "no class: none has an object that counts"
-    log.info(f"mAP {scores['map']} % (3D, moderate) of {of}: {line}")
+    log.info(f"mAP {scores['map']} % (3D, moderate) of {of}: {line}" if scored else f"detections, not scored: {line}")
     return {"map": scores["map"], "map_of": scores["map_of"], "frames": len(rows)}
 
 
@@ -119,6 +121,13 @@ def write_result(path: Path, objects: Objects) -> None:
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text("".join(f"{line}\n" for line in format_objects(objects)), encoding="ascii")
     unfinished.replace(path)
+
+
+def score(truth: Sequence[Objects], found: Sequence[Objects], classes: Sequence[str]) -> dict[str, Any]:
+    """The figures of `summarise` for `classes`, those that the detector knows, and how many objects count."""
+    objects = count_true(truth)
+    known = [name for name in classes if name in objects]
+    return {**summarise(evaluate(truth, found), known, objects), "objects": objects}
 
 
 def summarise(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvd.config import Config
-from hvd.datasets.fingerprint import Part
+from hvd.datasets.fingerprint import KITTI_TEST, Part
 from hvd.models.teacher_config import TeacherConfig, weights_path
 from stages.graph import Data, File, Node, Step, Stored
 from stages.recipe import Recipe
@@ -64,9 +64,9 @@ class Source:
 
     @property
     def full_version(self) -> str | None:
-        """The nuScenes version folder; None for data sets that have none."""
+        """The nuScenes version folder, and on kitti `testing` where that is asked for; None otherwise."""
         if self.dataset != "nuscenes":
-            return None
+            return KITTI_TEST if self.root and (self.dataset, self.version) == ("kitti", KITTI_TEST) else None
         return (self.version or DEFAULT_VERSION) if self.root else WORLD_VERSION
 
     def __str__(self) -> str:
@@ -103,7 +103,7 @@ def boxes(recipe: Recipe, source: Source) -> Step:
         ("data", data(recipe, source, "frames")),
         ("frames", frames(recipe, source)),
     )
-    return Step(BOXES, BoxesConfig(), inputs)
+    return Step(BOXES, BoxesConfig(version=source.full_version), inputs)
 
 
 def images(recipe: Recipe, source: Source) -> Step:
@@ -171,7 +171,9 @@ def evaluate(recipe: Recipe, source: Source, config: EvalConfig | DetectEvalConf
     """Evaluation of a fine-tuned model on `source`, of a detector if `config` is one's; test parts have no labels."""
     detects = isinstance(config, DetectEvalConfig)
     data = _labelled(recipe, source, detects)
-    inputs = (*(item for item in data if config.split != "test" or item[0] == "frames"), ("model", model))
+    if config.split == "test" and not detects:  # boxes bring calibrations too
+        data = [("frames", frames(recipe, source))]
+    inputs = (*data, ("model", model))
     return Step(EVAL_DETECTION if detects else EVAL, config.with_(dataset=source.dataset), inputs)
 
 

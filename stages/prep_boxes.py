@@ -6,6 +6,7 @@ from typing import Any
 
 from cache.work import Work
 from hvd import log
+from hvd.datasets.fingerprint import KITTI_TEST, kitti_folder
 from hvd.datasets.kitti import CAMERA, image_size
 from hvd.datasets.kitti_files import DONT_CARE, read_calibration, read_labels
 from hvd.datasets.prepared import Frames
@@ -21,7 +22,7 @@ def run(config: BoxesConfig, inputs: Mapping[str, Path], work: Work, runtime: Ru
     Raises:
         InputError: the first file that is malformed, or calibration that is missing, naming file and line.
     """
-    source = inputs["data"] / "training"
+    source = kitti_folder(inputs["data"], config.version)
     for name in (LABELS, CALIBRATIONS):
         (work.folder / name).mkdir(exist_ok=True)
     objects = labelled = 0
@@ -37,7 +38,7 @@ def run(config: BoxesConfig, inputs: Mapping[str, Path], work: Work, runtime: Ru
         with offering_to_skip():
             sizes[token] = image_size(source / CAMERA / f"{token}.png")
     write_sizes(work.folder, sizes)
-    if labelled < len(sizes):
+    if labelled < len(sizes) and config.version != KITTI_TEST:
         first = next(token for token in sizes if not (work.folder / LABELS / f"{token}.txt").is_file())
         what = f"{len(sizes) - labelled} of {len(sizes)} frames have no label file"
         log.warn(f"{what}; the first: {source / LABELS / f'{first}.txt'}")

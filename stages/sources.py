@@ -27,7 +27,7 @@ def open_dataset(dataset: str, root: Path, version: str | None) -> AnyDataset:
 def _open(dataset: str, root: Path, version: str | None) -> AnyDataset:
     if dataset == "nuscenes":
         return open_nuscenes(root, str(version))
-    return open_kitti(root, one_size=True) if dataset == "kitti" else open_semantickitti(root)
+    return open_kitti(root, version, one_size=True) if dataset == "kitti" else open_semantickitti(root)
 
 
 def part_of(data: AnyDataset, frames: range) -> AnyDataset:

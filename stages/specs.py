@@ -123,14 +123,15 @@ class BoxesConfig(Config):
     """Labelled boxes and calibrations in the benchmark's own files."""
 
     dataset: BoxesOf = "kitti"
+    version: str | None = None
 
 
 class DetectEvalConfig(Config):
-    """One pass over a split: result files in the benchmark's format, and its average precision from them."""
+    """One pass over a split: result files in the benchmark's format, and but for `test` average precision from them."""
 
     dataset: BoxesOf = "kitti"
     splits: Literal["paper", "parametrize"] = "paper"
-    split: Literal["train", "val", "all"] = "val"
+    split: Literal["train", "val", "all", "test"] = "val"
     decode: DecodeConfig = DecodeConfig()
     threads: Count = 2
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvd.datasets.fingerprint import kitti_folder
 from hvd.datasets.kitti_files import Calibration, Objects, read_calibration, read_labels, read_results
 from hvd.drawing import BoxSet, Lines
 from hvd.errors import InputError
@@ -35,7 +36,7 @@ def label_folder(store: "Store", item: "Artifact") -> Iterator[Path]:
 
     boxes = store.newest("boxes", lambda found: bool(found.key_inputs["inputs"]["frames"] == item.digest))
     if boxes is None:
-        yield _data_root(store, item) / "training"
+        yield kitti_folder(_data_root(store, item), item.key_inputs["config"].get("version"))
         return
     with boxes.reading():
         require_intact(boxes)

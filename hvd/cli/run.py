@@ -125,17 +125,17 @@ def evaluate(
     from_: Annotated[
         str | None, typer.Option("--from", help="Fine-tuned model: artifact key; default: the newest.")
     ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="train, val, all, or test: predictions alone, not on kitti.")
-    ] = None,
+    split: Annotated[str | None, typer.Option(help="train, val, all, or test: predictions alone.")] = None,
     predictions: Annotated[bool, typer.Option("--predictions", help="Write files in the benchmark's layout.")] = False,
     root: Root = None,
     version: Version = None,
 ) -> None:
     """Evaluate a fine-tuned model as the benchmark does: mIoU, or on kitti average precision."""
+    from hvd.datasets.fingerprint import KITTI_TEST
     from stages import plans
 
-    source = find_source(dataset, root, version)
+    is_kitti_test = (dataset, split) == ("kitti", "test")  # numbered as training/ is: a data set of its own
+    source = find_source(dataset, root, KITTI_TEST if is_kitti_test else version)
     recipe = common.load(source)
     runner = common.runner(source)
     model = find_model(runner, from_, source)

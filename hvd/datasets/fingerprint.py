@@ -21,7 +21,13 @@ _TABLES: dict[Part, tuple[str, ...]] = {
     "labels": ("category", "lidarseg"),
 }
 
-_KITTI_FOLDERS = ("velodyne", "calib", "image_2")  # of training; label_2 only where labels are needed
+KITTI_TEST = "testing"  # the version of kitti whose labels the benchmark keeps; numbered from 0 as training is
+_KITTI_FOLDERS = ("velodyne", "calib", "image_2")  # label_2 only where labels are needed
+
+
+def kitti_folder(root: Path, version: str | None) -> Path:
+    """Where the frames of a version of KITTI are: `testing`, or else `training`."""
+    return root / (version or "training")
 
 
 def point_files(folder: Path) -> list[Path]:
@@ -46,13 +52,13 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
             raise InputError("no semkitti data set", where=root, why="looked for sequences/NN/velodyne/*.bin")
         return
     if kind == "kitti":
-        if not point_files(root / "training" / "velodyne"):
-            raise InputError("no kitti data set", where=root, why="looked for training/velodyne/*.bin")
+        frames = kitti_folder(root, version)
+        if not point_files(frames / "velodyne"):
+            raise InputError("no kitti data set", where=root, why=f"looked for {frames.name}/velodyne/*.bin")
         for folder in _KITTI_FOLDERS:
-            if not (root / "training" / folder).is_dir():
-                raise InputError(
-                    "incomplete kitti data set", where=root, why=f"looked for the folder training/{folder}"
-                )
+            if not (frames / folder).is_dir():
+                why = f"looked for the folder {frames.name}/{folder}"
+                raise InputError("incomplete kitti data set", where=root, why=why)
         return
     if not version or not (root / version).is_dir():
         found = ", ".join(sorted(path.parent.name for path in root.glob("v*/sample.json"))) or "none"
@@ -125,7 +131,7 @@ def _sensor_files(root: Path, kind: Kind, version: str | None, part: Part) -> It
         return _walk(root / "samples" if part == "frames" else root / "lidarseg" / str(version))
     if kind == "kitti":
         folders = _KITTI_FOLDERS if part == "frames" else ("label_2",)
-        return (path for folder in folders for path in _walk(root / "training" / folder))
+        return (path for folder in folders for path in _walk(kitti_folder(root, version) / folder))
     folder = "velodyne" if part == "frames" else "labels"
     sequences = sorted((root / "sequences").iterdir())
     return (path for sequence in sequences for path in _walk(sequence / folder))

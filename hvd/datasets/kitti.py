@@ -1,6 +1,7 @@
 """KITTI's object benchmark: single sweeps, the left colour camera and boxes. N points, M boxes.
 
-The frame ids of `training/` are the tokens and, as there are no scenes, the scenes: splits list them.
+The frame ids of `training/`, or of the version `testing`, are the tokens and, as there are no scenes, the scenes:
+splits list them.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from hvd import log
-from hvd.datasets.fingerprint import check_layout, point_files
+from hvd.datasets.fingerprint import KITTI_TEST, check_layout, kitti_folder, point_files
 from hvd.datasets.kitti_files import Calibration, Objects, read_calibration, read_labels
 from hvd.datasets.sample import CameraView, Sample, read_records, read_rgb
 from hvd.datasets.splits import Splits, own_splits, present
@@ -35,6 +36,7 @@ class KittiDataset:
 
     root: Path
     samples: tuple[Sample, ...]
+    version: str | None = None
     name: str = "kitti"
     classes: tuple[str, ...] = CLASSES
 
@@ -63,7 +65,7 @@ class KittiDataset:
         Raises:
             InputError: the file is missing or malformed.
         """
-        return read_calibration(_calibration_path(self.root, sample.token))
+        return read_calibration(_calibration_path(kitti_folder(self.root, self.version), sample.token))
 
     def read_objects(self, sample: Sample) -> Objects:
         """The labelled objects of a sample, DontCare areas among them.
@@ -84,12 +86,14 @@ class KittiDataset:
         raise InputError("kitti labels boxes, not points", where=sample.token, hint="use semkitti for segmentation")
 
     def splits(self, kind: str) -> Splits:
-        """Frames by split, those present: see `split_lists`; says how many of a list are absent.
+        """Frames by split, those present: see `split_lists`; says how many of a list are absent. Of `testing` all test.
 
         Raises:
             InputError: a malformed splits.json, a list that can't be read, or lists that name no frame that is here.
         """
         frames = [sample.scene for sample in self.samples]
+        if self.version == KITTI_TEST:
+            return all_test(frames)
         lists = split_lists(self.root, frames, kind)
         found = present(lists, set(frames))
         absent = sorted({name for part in ("train", "val") for name in lists.get(part, ())} - set(frames))
@@ -105,13 +109,14 @@ class KittiDataset:
         return found
 
 
-def open_kitti(root: Path, *, one_size: bool = False) -> KittiDataset:
-    """Open a folder that holds training/velodyne, calib, image_2 and perhaps label_2.
+def open_kitti(root: Path, version: str | None = None, *, one_size: bool = False) -> KittiDataset:
+    """Open a folder that holds training/velodyne, calib, image_2 and perhaps label_2, or testing/ with the same.
 
     Calibrations and the sizes of images are read now, points, images and labels later.
 
     Args:
         root: the folder above training.
+        version: `testing`, or None for training.
         one_size: cut all images to the smallest width and height among them (KITTI's differ by up to 18 columns and 6
             rows), so that they fit in one array; pixel coordinates stay what they are. An image whose size can't be
             read takes that size: reading it fails in its turn, and `--skip-bad` can leave it out.
@@ -119,12 +124,12 @@ def open_kitti(root: Path, *, one_size: bool = False) -> KittiDataset:
     Raises:
         InputError: there is no such folder, or a calibration or an image is missing or malformed.
     """
-    check_layout(root, "kitti", None)
-    tokens = [path.stem for path in point_files(root / "training" / "velodyne")]
-    has_labels = (root / "training" / "label_2").is_dir()
+    check_layout(root, "kitti", version)
+    folder = kitti_folder(root, version)
+    has_labels = (folder / "label_2").is_dir()
     size_of = _size_or_none if one_size else image_size
-    samples = tuple(_sample(root, token, has_labels, size_of) for token in tokens)
-    return KittiDataset(root, _cut(samples) if one_size else samples)
+    samples = tuple(_sample(folder, path.stem, has_labels, size_of) for path in point_files(folder / "velodyne"))
+    return KittiDataset(root, _cut(samples) if one_size else samples, version)
 
 
 _NO_SIZE = (0, 0)
@@ -137,8 +142,8 @@ def _size_or_none(path: Path) -> tuple[int, int]:
         return _NO_SIZE
 
 
-def _sample(root: Path, token: str, has_labels: bool, size_of: Callable[[Path], tuple[int, int]]) -> Sample:
-    folder, calibrated = root / "training", _calibration_path(root, token)
+def _sample(folder: Path, token: str, has_labels: bool, size_of: Callable[[Path], tuple[int, int]]) -> Sample:
+    calibrated = _calibration_path(folder, token)
     if not calibrated.is_file():
         hint = "restore it, or take its sweep out of velodyne: --skip-bad is for sweeps and images"
         raise InputError("no calibration", where=calibrated, hint=hint)
@@ -163,8 +168,8 @@ def _sample(root: Path, token: str, has_labels: bool, size_of: Callable[[Path], 
     )
 
 
-def _calibration_path(root: Path, token: str) -> Path:
-    return root / "training" / "calib" / f"{token}.txt"
+def _calibration_path(folder: Path, token: str) -> Path:
+    return folder / "calib" / f"{token}.txt"
 
 
 def _cut(samples: tuple[Sample, ...]) -> tuple[Sample, ...]:
@@ -222,6 +227,11 @@ def split_lists(root: Path, frames: Sequence[str], kind: str) -> Splits:
         return own
     lists = _image_sets(root) or even_odd(frames)
     return lists if kind == "paper" else hold_out(lists["train"])
+
+
+def all_test(frames: Sequence[str]) -> Splits:
+    """The splits of `testing`: all its frames are to be sent to the benchmark's server."""
+    return {"train": (), "val": (), "test": tuple(frames)}
 
 
 def hold_out(train: Sequence[str]) -> Splits:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvd.datasets import kitti, nuscenes, semantickitti
-from hvd.datasets.fingerprint import Kind, check_layout, point_files
+from hvd.datasets.fingerprint import KITTI_TEST, Kind, check_layout, kitti_folder, point_files
 from hvd.datasets.splits import OTHER_SPLIT, Splits, splits_of
 from hvd.errors import InputError
 
@@ -52,9 +52,11 @@ def list_frames(root: Path, kind: Kind, version: str | None) -> Listing:
         points = _first_size(point_files(root / "samples" / nuscenes.LIDAR)) // (4 * nuscenes.POINT_FIELDS)
         return Listing(scenes, lambda kind: splits_of(root, kind, nuscenes.official_splits), cameras, points)
     if kind == "kitti":
-        sweeps = point_files(root / "training" / "velodyne")
+        sweeps = point_files(kitti_folder(root, version) / "velodyne")
         tokens = tuple(path.stem for path in sweeps)
         points = _first_size(sweeps) // (4 * kitti.POINT_FIELDS)
+        if version == KITTI_TEST:
+            return Listing(tokens, lambda kind: kitti.all_test(tokens), 1, points)
         return Listing(tokens, lambda kind: kitti.split_lists(root, tokens, kind), 1, points)
     sweeps = [path for folder in sorted(root.glob("sequences/*/velodyne")) for path in point_files(folder)]
     scenes = tuple(path.parent.parent.name for path in sweeps)

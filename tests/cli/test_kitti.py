@@ -1,5 +1,6 @@
 """KITTI on the command line: where it lies, what can't be done with it, and pictures with its boxes."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,24 @@ def test_a_setting_may_name_the_stage(root: Path, tmp_path: Path) -> None:
         for name in ("finetune-detection", "finetune.kitti")
     ]
     assert plans[0] == plans[1] and plans[0][-1]["steps"] == 3
+
+
+def test_the_test_part_is_a_data_set_of_its_own(root: Path, tmp_path: Path) -> None:
+    """And lies beside the other or alone, whatever nuScenes version hvd.toml names."""
+    store, options = Store(tmp_path / "store"), ("--recipe", "smoke", "--device", "cpu")
+    assert code(run(store, "finetune", "kitti", "--from", "scratch", "--root", root, *options)) == 0
+    Path("hvd.toml").write_text('[data]\nversion = "v1.0-mini"\n')
+    test = ("eval", "kitti", "--split", "test", "--root", root, *options)
+    missing = run(store, *test)
+    assert code(missing) == 3 and "looked for testing/velodyne/*.bin" in str(missing.exception)
+    (root / "training").rename(root / "testing")
+    shutil.rmtree(root / "testing" / "label_2")
+    found = run(store, *test)
+    assert code(found) == 0 and not found.stdout, "there are no figures to print"
+    (item,) = store.artifacts("eval-detection")
+    assert len(list((item.path / "results" / "data").iterdir())) == 4
+    assert code(run(store, "prep", "kitti", "--version", "testing", "--root", root, *options)) == 0
+    assert run_json(store, "draw", "-o", tmp_path / "a.png", "--results", item.path / "results")["token"] == "000000"
 
 
 def draw(root: Path, store: Store, out: Path, *options: object) -> Any:

@@ -363,6 +363,35 @@ def test_frames_that_nobody_asks_for_need_no_labels(runner, root, tmp_path, caps
     assert again(runner).run(score(copy, model, split="train")).artifact.details["metrics"]["frames"] == 2
 
 
+@pytest.mark.parametrize("also", [(), ("training",)])
+def test_the_benchmark_s_test_part_gets_result_files_alone(runner, root, tmp_path, capsys, also):
+    """Its frames are numbered as training's are, and have points of their own."""
+    from stages.repair import step_of
+
+    model = tune(root, steps=1)
+    data = tmp_path / "data"
+    for name in ("testing", *also):
+        shutil.copytree(root / "training", data / name)
+    shutil.rmtree(data / "testing" / "label_2")
+    for folder, kind in (("velodyne", "bin"), ("calib", "txt"), ("image_2", "png")):
+        (data / "testing" / folder / f"000000.{kind}").unlink()
+    source, config = Source("kitti", data, "testing"), smoke().eval_detection.with_(split="test")
+    step = plans.evaluate(smoke(), source, config, model)
+    assert {row.step.stage.name: row.cost.frames for row in runner.status((step,))}["eval-detection"] == 3
+    item = runner.run(step).artifact
+    assert item.details["metrics"] == {"map": None, "map_of": [], "frames": 3}
+    results = sorted((item.path / evaluate_detection.RESULTS).iterdir())
+    assert [path.stem for path in results] == ["000001", "000002", EMPTY]
+    scored = runner.run(score(root, model, split="all")).artifact.path / evaluate_detection.RESULTS
+    assert all(path.read_bytes() == (scored / path.name).read_bytes() for path in results)
+    said = capsys.readouterr().err
+    assert "detections, not scored: kitti testing, paper test (3 frames)" in said and "no label file" not in said
+    for boxes in runner.store.artifacts("boxes"):
+        assert runner.inputs.of_key(step_of(runner.store, boxes)) == boxes.key_inputs
+    with pytest.raises(InputError, match="split val holds no frame"):
+        again(runner).run(plans.evaluate(smoke(), source, smoke().eval_detection, model))
+
+
 def test_labels_without_an_object_of_ours_are_warned_of(runner, root, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)
