@@ -105,8 +105,11 @@ def shared(path: Path, *, wait: bool = True) -> Held:
 
 
 def exclusive_on_existing(path: Path) -> Held:
-    """Take the only lock on an existing file, neither writing into it nor waiting; raises as `shared` does."""
-    return _acquire(path, os.O_RDONLY, fcntl.LOCK_EX, False, nobody_listens)
+    """Take the only lock on an existing file, neither writing into it nor waiting; raises as `shared` does.
+
+    It is opened for writing all the same: NFS gives nobody else an exclusive lock (flock(2)).
+    """
+    return _acquire(path, os.O_RDWR, fcntl.LOCK_EX, False, nobody_listens)
 
 
 def owner_of(path: Path) -> Owner | None:

@@ -90,15 +90,14 @@ def _unpack_one(store: Store, members: Members, first: Member) -> Artifact:
                 members.skip()
             return work.artifact
         with ExitStack() as on_failure:
-            on_failure.callback(work.clear)
-            work.clear()
             unfinished = work.scratch / "unpacked"  # a stage that goes on later takes a file in `folder` for finished
+            on_failure.callback(disk.remove, unfinished)  # and not what it left here: that may be days of training
             with translated(unfinished):
+                disk.remove(unfinished)
                 unfinished.mkdir()
             for name, member, entry in _matching(members, prefix, entries):
                 _extract(members, member, entry, unfinished / name)
-            with translated(unfinished):
-                disk.rename(unfinished, work.folder, "unpack")
+            work.take(unfinished)
             on_failure.pop_all()
         return _publish(work, sealed)
 

@@ -78,6 +78,13 @@ class Work:
             disk.remove(self._home)
         self.prepare()
 
+    def take(self, made: Path) -> None:
+        """Publish `made`, a folder in `scratch`, instead of what an interrupted run left; raises as `prepare` does."""
+        with translated(self.folder):
+            disk.remove(self._home / _NOTE)  # it is of what goes now
+            disk.remove(self.folder)
+            disk.rename(made, self.folder, "unpack")
+
     def drop_if_empty(self) -> bool:
         """Whether nothing was begun: then its folders go, and no work is left that could go on."""
         empty = self.is_empty()

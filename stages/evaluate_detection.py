@@ -45,11 +45,14 @@ def run(config: DetectEvalConfig, inputs: Mapping[str, Path], work: Work, runtim
     detect(detector, data, rows, folder, config, runtime.workers, device)
 
     found = [read_results(folder / f"{token}.txt") for token in tokens]
-    scores: dict[str, Any] = {"map": None, "map_of": [], "ap": {}, "objects": {}}
+    scores: dict[str, Any] = {"map": None, "map_of": [], "ap": {}}
+    objects: dict[str, dict[Difficulty, int]] = {}
     if scored:
-        scores = score([data.boxes.objects(token) for token in tokens], found, data.classes)
+        truth = [data.boxes.objects(token) for token in tokens]
+        objects = count_true(truth)
+        scores = summarise(evaluate(truth, found), [name for name in data.classes if name in objects], objects)
     line = protocol.detection_line(config, inputs, data.frames, len(rows))
-    counts = {"frames": len(rows), "detections": sum(map(len, found))}
+    counts = {"frames": len(rows), "detections": sum(map(len, found)), "objects": objects}
     (work.folder / "metrics.json").write_text(json.dumps({"protocol": line, **scores, **counts}, indent=1))
     of = ", ".join(scores["map_of"]) or "no class: none has an object that counts"
     log.info(f"mAP {scores['map']} % (3D, moderate) of {of}: {line}" if scored else f"detections, not scored: {line}")
@@ -121,13 +124,6 @@ def write_result(path: Path, objects: Objects) -> None:
     unfinished = path.with_suffix(".tmp")
     unfinished.write_text("".join(f"{line}\n" for line in format_objects(objects)), encoding="ascii")
     unfinished.replace(path)
-
-
-def score(truth: Sequence[Objects], found: Sequence[Objects], classes: Sequence[str]) -> dict[str, Any]:
-    """The figures of `summarise` for `classes`, those that the detector knows, and how many objects count."""
-    objects = count_true(truth)
-    known = [name for name in classes if name in objects]
-    return {**summarise(evaluate(truth, found), known, objects), "objects": objects}
 
 
 def summarise(

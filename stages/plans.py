@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvd.config import Config
-from hvd.datasets.fingerprint import KITTI_TEST, Part
+from hvd.datasets.fingerprint import KITTI_TEST, Part, kitti_folder
+from hvd.errors import UsageError
 from hvd.models.teacher_config import TeacherConfig, weights_path
 from stages.graph import Data, File, Node, Step, Stored
 from stages.recipe import Recipe
@@ -66,11 +67,17 @@ class Source:
     def full_version(self) -> str | None:
         """The nuScenes version folder, and on kitti `testing` where that is asked for; None otherwise."""
         if self.dataset != "nuscenes":
-            return KITTI_TEST if self.root and (self.dataset, self.version) == ("kitti", KITTI_TEST) else None
+            return KITTI_TEST if self._is_kitti_test else None
         return (self.version or DEFAULT_VERSION) if self.root else WORLD_VERSION
 
     def __str__(self) -> str:
-        return f"{self.dataset} at {self.root}" if self.root else f"{self.dataset} from the built-in world"
+        if self.root is None:
+            return f"{self.dataset} from the built-in world"
+        return f"{self.dataset} at {kitti_folder(self.root, KITTI_TEST) if self._is_kitti_test else self.root}"
+
+    @property
+    def _is_kitti_test(self) -> bool:
+        return self.root is not None and (self.dataset, self.version) == ("kitti", KITTI_TEST)
 
 
 def world(recipe: Recipe, source: Source) -> Step:
@@ -168,8 +175,15 @@ def finetune(
 
 
 def evaluate(recipe: Recipe, source: Source, config: EvalConfig | DetectEvalConfig, model: Step | Stored) -> Step:
-    """Evaluation of a fine-tuned model on `source`, of a detector if `config` is one's; test parts have no labels."""
+    """Evaluation of a fine-tuned model on `source`, of a detector if `config` is one's; test parts have no labels.
+
+    Raises:
+        UsageError: the test part of KITTI, on a source that isn't it: its frames are numbered as those of training are.
+    """
     detects = isinstance(config, DetectEvalConfig)
+    if detects and config.split == "test" and source.full_version != KITTI_TEST:
+        hint = "it is a real root's testing/: name it with --root and --split test"
+        raise UsageError(f"no test part of {source}", hint=hint)
     data = _labelled(recipe, source, detects)
     if config.split == "test" and not detects:  # boxes bring calibrations too
         data = [("frames", frames(recipe, source))]

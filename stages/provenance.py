@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.util
+import os
 import platform
 import subprocess
 from functools import cache as memoise
@@ -14,8 +15,13 @@ _OURS = ("cache", "hvd", "stages")
 
 
 def provenance(module: str) -> dict[str, Any]:
-    """Versions, git commit and source digest, for a manifest."""
-    return {"versions": _versions(), "commit": _commit(), "code": code_digest(module)}
+    """Versions, machine, git commit and source digest, for a manifest."""
+    return {"versions": _versions(), "machine": machine(), "commit": _commit(), "code": code_digest(module)}
+
+
+def machine() -> str:
+    """What we run on."""
+    return f"{os.cpu_count()} CPU cores ({platform.machine()})"
 
 
 @memoise

@@ -176,7 +176,7 @@ def markdown(cells: Sequence[Mapping[str, Any]], about: Mapping[str, Any]) -> st
         f"Made by `{about['command']}` on {_machines(cells)}. mIoU in percent on validation worlds; a cell holds the",
         f"mean, and every pre-training seed's value in brackets. Teacher: {_teachers(cells)}. These numbers can't be",
         "compared with published ones. 64-beam and KITTI-like are the same generator, other sensors; mAP is the mean",
-        "of the three classes' 3D average precision, moderate, 40 recall points."
+        "of the classes' 3D average precision, moderate, 40 recall points."
         + (f" The views of the recipe: {about['views']}." if "views" in about else ""),
         "",
         *_table("mIoU or mAP", columns, {row: {c: _show(values[row].get(c)) for c in columns} for row in values}),

@@ -13,7 +13,7 @@ import typer
 from hvd import log
 from hvd.cli.options import DATA_SETS, DEFAULT_STORE, Json, Root, StorePath, Version, emit, find_source
 from hvd.cli.tables import print_table, readable_bytes
-from hvd.datasets.fingerprint import has_labels
+from hvd.datasets.fingerprint import KITTI_TEST, has_labels
 from hvd.errors import CheckFailedError, HvdError
 
 if TYPE_CHECKING:
@@ -162,8 +162,9 @@ def teacher() -> Check:
 def data_sets(root: Path | None, version: str | None) -> Iterator[Check]:
     """The layout of the data set at `root`, or of every data set that is configured."""
     if root is not None:
-        folders = {"semkitti": root / "sequences", "kitti": root / "training"}
-        yield data_set(next((name for name, path in folders.items() if path.is_dir()), "nuscenes"), root, version)
+        folders = {"sequences": "semkitti", "training": "kitti", KITTI_TEST: "kitti"}
+        name = next((name for folder, name in folders.items() if (root / folder).is_dir()), "nuscenes")
+        yield data_set(name, root, version)
         return
     for name in DATA_SETS:
         yield data_set(name, None, version)

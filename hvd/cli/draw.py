@@ -51,7 +51,8 @@ def draw(
     if results is not None and not results.is_dir():
         raise InputError("no such folder", where=results)
     opened = Store(store)
-    item = find_frames(opened, key, None if results is None else "kitti")
+    detected_in = None if results is None else frames_behind(opened, results)
+    item = find_frames(opened, key, None if results is None else "kitti", detected_in)
     with item.reading():
         require_intact(item)
         frames = Frames(item.path)
@@ -76,15 +77,28 @@ def draw(
         log.info(f"{out}: frame {frame} of {item.key[:8]}, {len(shown.point)} points, {len(shown.pairs)} on images")
 
 
-def find_frames(store: "Store", key: str | None, dataset: str | None = None) -> "Artifact":
-    """The frames artifact of `key`, or the newest, of that data set if one is named.
+def frames_behind(store: "Store", results: Path) -> str | None:
+    """The digest of the frames that a detector's results are of; None for a folder that is in no artifact."""
+    place = results.resolve()
+    evaluations = store.artifacts("eval-detection")
+    inside = (found for found in evaluations if place.is_relative_to(found.path.resolve()))
+    return next((found.key_inputs["inputs"]["frames"] for found in inside), None)
+
+
+def find_frames(store: "Store", key: str | None, dataset: str | None = None, digest: str | None = None) -> "Artifact":
+    """The frames artifact of `key`, or the newest, of that data set and digest where they are named.
 
     Raises:
-        UsageError: the key is of another stage.
+        UsageError: the key is of another stage, or of other frames than detections are of.
         InputError: there is none.
     """
-    newest = store.newest("frames", lambda found: dataset in (None, found.key_inputs["config"]["dataset"]))
-    item = newest if key is None else store.resolve(key)
+
+    def fits(found: "Artifact") -> bool:
+        return dataset in (None, found.key_inputs["config"]["dataset"]) and digest in (None, found.digest)
+
+    item = store.newest("frames", fits) if key is None else store.resolve(key)
+    if item is not None and item.stage == "frames" and digest not in (None, item.digest):
+        raise UsageError(f"the detections are of other frames than {item.key[:8]}", hint="leave the key out")
     if item is None:
         raise InputError("no frames artifact", where=store.root, hint=f"run: hvd prep {dataset or 'nuscenes'}")
     if item.stage != "frames":

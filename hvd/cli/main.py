@@ -1,5 +1,6 @@
 """The `hvd` command: assembles the commands and turns every error into one line and an exit code."""
 
+import errno
 import os
 import resource
 import signal
@@ -155,6 +156,8 @@ def _store_code(error: BaseException) -> int:
         (errors.NotFound, 3),
         (errors.Ambiguous, 2),
     )
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:  # of an option
+        return 2
     by_kind = next((code for kind, code in codes if isinstance(error, kind)), 1)
     return 6 if isinstance(error, OSError) and errors.of_the_machine(error) else by_kind
 

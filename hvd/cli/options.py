@@ -38,7 +38,9 @@ DATA_SETS = ("nuscenes", "semkitti", "kitti")
 Root = Annotated[
     Path | None, typer.Option("--root", help="Data set root, or world; default: environment, hvd.toml, built-in world.")
 ]
-Version = Annotated[str | None, typer.Option("--version", help="nuScenes version folder, for example v1.0-mini.")]
+Version = Annotated[
+    str | None, typer.Option("--version", help="nuScenes version folder, for example v1.0-mini; on kitti: testing.")
+]
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
         InputError: a root that does not hold it.
     """
     from hvd.config import parse, read_toml
-    from hvd.datasets.fingerprint import check_layout
+    from hvd.datasets.fingerprint import KITTI_TEST, check_layout
     from hvd.errors import UsageError
     from stages.plans import SETTINGS_FILE, DataSettings, Settings, Source
 
@@ -158,6 +160,8 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
         place = None
     if version is not None and dataset == "nuscenes" and not place:
         raise UsageError(f"--version {version} is of real data", hint="pass --root too")
+    if version is not None and dataset == "kitti" and version != KITTI_TEST and not version.startswith("v"):
+        raise UsageError(f"kitti has no version {version!r}", hint=f"valid: {KITTI_TEST}; training without --version")
     version = version or configured.version
     source = Source(dataset, Path(place).expanduser() if place else None, version)  # type: ignore[arg-type]
     if source.root is not None:

@@ -1,6 +1,5 @@
 """`hvd table`: the study of the paper's claim, with baselines, seeds and spread; hours, resumable."""
 
-import platform
 import shlex
 import shutil
 from collections import Counter
@@ -134,7 +133,7 @@ def _measure(
 
     def add(step: "Step") -> None:
         if step in left:
-            machine = _machine(runner.done[step].artifact.details["device"])
+            machine = _machine(runner.done[step].artifact.details)
             found.extend({**record(item, runner.done), "machine": machine} for item in left[step])
             write(found)
 
@@ -174,9 +173,10 @@ def _command(common: Common, *sources: "Source") -> str:
     return shlex.join(["hvd", "table", "--recipe", common.recipe_name(*sources), *given])
 
 
-def _machine(device: str) -> str:
-    """This machine, and the GPU if `device`, on which a value was measured, is one."""
-    import os
+def _machine(details: dict[str, Any]) -> str:
+    """Where a value was measured, and the GPU if it was one: a store may have come from elsewhere."""
+    from stages.provenance import machine
 
-    gpu = "" if device == "cpu" else f", {device}"
-    return f"{os.cpu_count()} CPU cores ({platform.machine()}){gpu}, Python {platform.python_version()}"
+    gpu = "" if details["device"] == "cpu" else f", {details['device']}"
+    place = details.get("machine") or machine()  # older manifests don't say
+    return f"{place}{gpu}, Python {details['versions']['python']}"

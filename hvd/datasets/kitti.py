@@ -214,7 +214,7 @@ def shown_by(points: NDArray[Any], calibration: Calibration, width: int, height:
 def split_lists(root: Path, frames: Sequence[str], kind: str) -> Splits:
     """Frames by split; those of a list need not be present.
 
-    The folder's own splits.json, for a kind of splits; or else the lists of its ImageSets (train, val, test); or else
+    The folder's own splits.json, for a kind of splits; or else the lists of its ImageSets (train and val); or else
     frames of even number train and those of odd number are scored. The last is a rule for folders that come without
     lists: KITTI numbers its frames at random, so both halves see the same drives and figures come out too high.
     `parametrize` holds out every seventh training frame, of the same drives too.
@@ -251,8 +251,9 @@ def _image_sets(root: Path) -> Splits | None:
     folder = root / "ImageSets"
     if not (folder / "train.txt").is_file() and not (folder / "val.txt").is_file():
         return None
-    paths = {split: folder / f"{split}.txt" for split in ("train", "val", "test")}
-    return {split: tuple(_words(path)) if path.is_file() else () for split, path in paths.items()}
+    paths = {split: folder / f"{split}.txt" for split in ("train", "val")}
+    found = {split: tuple(_words(path)) if path.is_file() else () for split, path in paths.items()}
+    return {**found, "test": ()}  # test.txt names frames of testing/ by the same numbers
 
 
 def _words(path: Path) -> Iterable[str]:

@@ -1,12 +1,13 @@
 """Garbage collection: what stays."""
 
+import shutil
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from cache import gc, manifest
+from cache import gc, layout, manifest
 from cache.errors import Newer, NotFound
 from cache.store import Store
 
@@ -181,3 +182,13 @@ def test_read_only_store_is_reported_not_raised(read_only_store: Store) -> None:
     assert done.removed == ()
     assert "no permission" in done.kept[0][1]
     assert str(Path(read_only_store.root)) in done.kept[0][1]
+
+
+def test_what_became_complete_after_the_plan_is_no_remains(store: Store, publish) -> None:
+    key = publish().key
+    shutil.rmtree(layout.path_of(store.root, "prep", key))
+    layout.path_of(store.root, "prep", key).mkdir()
+    (remains,) = gc.plan(store)
+    made = publish()
+    assert gc.collect(store, [remains]).kept == ((remains, "is complete by now"),)
+    assert store.find("prep", key) == made

@@ -127,3 +127,16 @@ def test_shared_lock_needs_the_file(tmp_path: Path) -> None:
 def test_unreadable_owner_is_unknown(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.lock").write_text(text, errors="surrogateescape")
     assert lock.read_owner(tmp_path / "x.lock") == Owner()
+
+
+def test_a_lock_file_goes_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or who gets the lock next would hold a file that we delete, and another a new one."""
+    path, close = tmp_path / "x.lock", lock.Held.close
+
+    def gone(held: lock.Held) -> None:
+        assert not path.exists()
+        close(held)
+
+    monkeypatch.setattr(lock.Held, "close", gone)
+    with lock.exclusive(path) as held:
+        held.delete_file_on_release()

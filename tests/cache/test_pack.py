@@ -239,3 +239,26 @@ def _forge(path: Path, made: Artifact, entries: content.Entries, files: dict[str
     ).to_bytes()
     parts = [(manifest.NAME, sealed), (content.NAME, listing), *files.items()]
     return write(path, [(tarfile.TarInfo(f"{made.stage}/{made.key}/{name}"), data) for name, data in parts])
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_training_that_was_begun_outlives_an_archive_that_is_refused(other, store, publish, tmp_path, whole) -> None:
+    made = publish(0)
+    pack([made], tmp_path / "x.tar")
+    with other.claim(made.stage, made.key) as work:
+        (work.scratch / "checkpoint-9000").write_bytes(b"days")
+        (work.folder / "part").write_bytes(b"made")
+        work.note({"codes": ["a"], "data": {}})
+    if not whole:
+        members = members_of(tmp_path / "x.tar")
+        members[-1] = (members[-1][0], bytes(len(members[-1][1])))
+        with pytest.raises(Corrupt):
+            unpack(other, write(tmp_path / "x.tar", members))
+        with other.claim(made.stage, made.key) as work:
+            assert work.noted() == {"codes": ["a"], "data": {}}
+            assert (work.scratch / "checkpoint-9000").read_bytes() == b"days"
+            assert [path.name for path in work.folder.iterdir()] == ["part"]
+            assert [path.name for path in work.scratch.iterdir()] == ["checkpoint-9000"]
+    else:
+        (received,) = unpack(other, tmp_path / "x.tar")
+        assert received.digest == made.digest and not received.verify(full=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cache import content, manifest
+from cache import content, layout, manifest
 from cache.artifact import Artifact
 from cache.difference import difference
 from cache.errors import Ambiguous, Busy, Corrupt, Newer, NoSpace, NotFound, NotPublishable, ReadOnly
@@ -500,3 +500,47 @@ def test_artifact_is_immutable(publish) -> None:
     made: Artifact = publish()
     with pytest.raises(AttributeError):
         made.path = Path()  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("replaces", [False, True])
+def test_all_is_flushed_before_the_name_appears_and_its_folder_after(store, publish, monkeypatch, replaces):
+    """What a power cut would show: no name without its bytes."""
+    old = publish() if replaces else None
+    target, flush = layout.path_of(store.root, "prep", KEY), os.fsync
+    was = manifest_of(target)
+    hidden: list[tuple[str, int]] = []
+    after: list[str] = []
+
+    def fsync(handle: int) -> None:
+        place = Path(os.readlink(f"/proc/self/fd/{handle}"))
+        if manifest_of(target) == was:
+            hidden.append((place.name, place.stat().st_size if place.is_file() else 0))
+        else:
+            after.append(place.name)
+        flush(handle)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    made = publish(replaces=old)
+    for path in made.path.rglob("*"):
+        assert (path.name, path.stat().st_size if path.is_file() else 0) in hidden, path
+    last = hidden.index((manifest.NAME, (made.path / manifest.NAME).stat().st_size))
+    assert ("content", 0) in hidden[last:], "the folder, once the manifest is in it"
+    assert target.parent.name in after
+
+
+def manifest_of(folder: Path) -> int | None:
+    """The inode of an artifact's manifest: another one's is another."""
+    path = folder / manifest.NAME
+    return path.stat().st_ino if path.is_file() else None
+
+
+def test_a_link_in_the_place_of_a_file_is_damage(publish, tmp_path):
+    """Of the same size, even of the same bytes: what it names can change."""
+    made = publish()
+    path = made.path / "a.bin"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    size = path.lstat().st_size
+    for length in (size, path.stat().st_size):
+        (tmp_path / "elsewhere").write_bytes(b"x" * length)
+        assert made.verify(full=False), length

@@ -109,14 +109,25 @@ def test_the_test_part_is_a_data_set_of_its_own(root: Path, tmp_path: Path) -> N
     test = ("eval", "kitti", "--split", "test", "--root", root, *options)
     missing = run(store, *test)
     assert code(missing) == 3 and "looked for testing/velodyne/*.bin" in str(missing.exception)
+    assert code(run(store, "eval", "kitti", "--set", "eval-detection.split=test", "--root", root, *options)) == 2
+    assert code(run(store, "eval", "kitti", "--root", root, *options)) == 0
+    (scored,) = store.artifacts("eval-detection")
+    (trained_on,) = store.artifacts("frames")
     (root / "training").rename(root / "testing")
     shutil.rmtree(root / "testing" / "label_2")
     found = run(store, *test)
     assert code(found) == 0 and not found.stdout, "there are no figures to print"
-    (item,) = store.artifacts("eval-detection")
+    _, item = store.artifacts("eval-detection")
     assert len(list((item.path / "results" / "data").iterdir())) == 4
     assert code(run(store, "prep", "kitti", "--version", "testing", "--root", root, *options)) == 0
-    assert run_json(store, "draw", "-o", tmp_path / "a.png", "--results", item.path / "results")["token"] == "000000"
+    assert code(run(store, "prep", "kitti", "--version", "Testing", "--root", root, *options)) == 2
+    drawing = ("draw", "-o", tmp_path / "a.png", "--frame", 1, "--results")
+    drawn = run_json(store, *drawing, item.path / "results")
+    assert (drawn["token"], drawn["frames"]) == ("000001", store.artifacts("frames")[-1].key)
+    other = run(store, "draw", trained_on.key, *drawing[1:], item.path / "results")
+    assert code(other) == 2 and "of other frames" in str(other.exception)
+    missing = run(store, *drawing, scored.path / "results")
+    assert code(missing) == 3 and f"no images of the data behind frames {trained_on.key[:8]}" in str(missing.exception)
 
 
 def draw(root: Path, store: Store, out: Path, *options: object) -> Any:

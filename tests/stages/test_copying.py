@@ -9,7 +9,7 @@ from cache.artifact import Artifact
 from cache.errors import NotFound
 from cache.store import Store
 from cache.work import discard
-from hvd.errors import ResourceError, UsageError
+from hvd.errors import CorruptError, ResourceError, UsageError
 from stages.copying import copy_files
 from tests.cli.small_store import publish
 
@@ -70,3 +70,10 @@ def test_an_artifact_that_gc_took_meanwhile(item: Artifact, store: Store, tmp_pa
     discard(store.root, item.path)
     with pytest.raises(NotFound):
         copy_files(item, tmp_path / "out")
+
+
+def test_a_damaged_artifact_is_not_copied(item: Artifact, tmp_path: Path) -> None:
+    (item.path / "a.txt").write_text("wrong")
+    with pytest.raises(CorruptError, match="damaged export artifact"):
+        copy_files(item, tmp_path / "out")
+    assert not (tmp_path / "out").exists()

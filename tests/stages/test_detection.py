@@ -390,6 +390,9 @@ def test_the_benchmark_s_test_part_gets_result_files_alone(runner, root, tmp_pat
         assert runner.inputs.of_key(step_of(runner.store, boxes)) == boxes.key_inputs
     with pytest.raises(InputError, match="split val holds no frame"):
         again(runner).run(plans.evaluate(smoke(), source, smoke().eval_detection, model))
+    for other in (Source("kitti", root), Source("kitti", None, "testing")):
+        with pytest.raises(UsageError, match="no test part of kitti"):
+            plans.evaluate(smoke(), other, config, model)
 
 
 def test_labels_without_an_object_of_ours_are_warned_of(runner, root, tmp_path, capsys):

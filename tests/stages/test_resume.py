@@ -91,3 +91,25 @@ def test_a_training_goes_on_after_the_code_changed_and_says_so(
     assert seen == [[], ["part"]]
     assert (made.details["code"], made.details["resumed_from_code"]) == ("new", ["old"])
     assert "the code changed since its checkpoint was made" in capsys.readouterr().err
+
+
+def test_code_that_a_training_went_through_is_kept_when_it_is_stopped_again(
+    run: Any, seen: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, step = fake_stage.run, Step(TRAINING, FakeConfig(text="a"))
+
+    def stopped(*arguments: Any) -> Any:
+        plain(*arguments)
+        raise InputError("stopped")
+
+    def with_other_code() -> None:
+        code(monkeypatch, "new")
+        with monkeypatch.context() as patch:
+            patch.setattr(fake_stage, "run", stopped)
+            with pytest.raises(InputError, match="stopped"):
+                Runner(Store(tmp_path / "store")).run(step)
+
+    code(monkeypatch, "old")
+    made = run(step, with_other_code)
+    assert seen == [[], ["part"], ["part"]]
+    assert (made.details["code"], made.details["resumed_from_code"]) == ("new", ["old"])

@@ -1,5 +1,6 @@
 """The runner: what is computed, what is found, and why."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from cache.key import key_of
 from cache.store import Store
 from hvd import log
 from hvd.errors import InputError, ResourceError
+from stages import inputs
 from stages.graph import Data, File, Step, Stored, most_awaited_first
 from stages.inputs import WORLD_ORIGIN
 from stages.runner import Runner, _run_in_child
@@ -261,3 +263,48 @@ def test_gc_during_a_run_spares_what_was_found_before_and_is_used_later(runner, 
     assert runner().run(by_key).state == "run"
     assert loose not in store.artifacts() and old in store.artifacts()
     assert len(gc.collect(store, gc.plan(store, older_than_s=0)).removed) == 3  # the run is over
+
+
+def test_work_made_of_changed_data_goes_even_if_the_data_is_as_it_was_again(runner, runs, tmp_path, monkeypatch):
+    """To the nanosecond: a copy that keeps times, put back."""
+    import tests.stages.fake_stage as module
+
+    root = write_nuscenes(tmp_path / "nu")
+    path = next(iter(sorted((root / "samples/LIDAR_TOP").iterdir())))
+    whole, state = path.read_bytes(), path.stat()
+
+    def run(config, inputs, work, runtime):
+        assert not list(work.folder.iterdir()), "what was made of the changed files was kept"
+        if path.stat().st_mtime_ns == state.st_mtime_ns and not seen:
+            seen.append(path.write_bytes(whole[::-1]))
+            os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns + 1))
+        return {"bytes": work.folder.joinpath("part").write_bytes(path.read_bytes())}
+
+    seen = []
+    monkeypatch.setattr(module, "run", run)
+    step = fake("a", Data("nuscenes", VERSION, "frames", root))
+    with pytest.raises(InputError, match="changed while"):
+        runner().run(step)
+    path.write_bytes(whole)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert (runner().run(step).artifact.path / "part").read_bytes() == whole
+
+
+def test_a_change_while_the_digest_is_taken_is_a_change(runner, runs, tmp_path, monkeypatch):
+    import tests.stages.fake_stage as module
+
+    monkeypatch.setattr(module, "run", lambda *_: {})
+    root = write_nuscenes(tmp_path / "nu")
+    path = next(iter(sorted((root / "samples/LIDAR_TOP").iterdir())))
+    plain, first = inputs.fingerprint, []
+
+    def fingerprint(*place):
+        digest = plain(*place)
+        if not first:
+            first.append(path.write_bytes(path.read_bytes()[::-1]))
+            os.utime(path, ns=(0, 0))
+        return digest
+
+    monkeypatch.setattr(inputs, "fingerprint", fingerprint)
+    with pytest.raises(InputError, match="changed while"):
+        runner().run(fake("a", Data("nuscenes", VERSION, "frames", root)))

@@ -6,17 +6,19 @@ import shutil
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 
 from cache.store import Store
 from hvd.cli.table import set_aside
 from hvd.errors import CorruptError, InputError
-from stages import results, tuning
+from stages import plans, results, tuning
+from stages.graph import File
 from stages.plans import Source
 from stages.recipes import load
-from stages.report import page, write_markdown
+from stages.report import bars, curves, page, write_markdown
 from stages.runner import Outcome
-from stages.study import HVDISTILL, IPV, RANDOM, ROWS, Setup, cells
+from stages.study import HVDISTILL, IPV, RANDOM, ROWS, Setup, cells, plan_digest
 from tests.cli.small_store import publish, run
 
 SOURCES = {name: Source(name) for name in ("nuscenes", "semkitti", "kitti")}
@@ -62,8 +64,8 @@ def test_rows_differ_in_what_they_say(mini):
     assert config["PPKT"].bev is config[IPV].bev is None
     assert config["IPV, time of IPV + BEV"].steps == round(1.5 * config[IPV].steps)
     assert config["BEV"].ipv is None
-    assert config["BEV, uniform depth"].bev.depth == "uniform"
-    assert config["IPV + BEV, release's geometry"].bev.geometry == "release"
+    assert config["BEV, uniform depth"].bev == config["BEV"].bev.with_(depth="uniform", min_weight=0.0)
+    assert config["IPV + BEV, release's geometry"].bev == config[HVDISTILL].bev.with_(geometry="release")
     assert config[HVDISTILL].bev == config["BEV"].bev
     assert set(config) == set(ROWS) - {RANDOM}
 
@@ -97,6 +99,14 @@ def test_a_plan_changes_with_anything_below_it(mini):
     assert not {cell.plan for cell in mini} & {cell.plan for cell in other if "nuScenes" in cell.column}
     same = list(cells(setup(), {}))
     assert [cell.plan for cell in same] == [cell.plan for cell in mini]
+
+
+def test_a_plan_takes_a_file_by_its_bytes(tmp_path):
+    paths = [tmp_path / name for name in ("a.pth", "b.pth", "c.pth")]
+    for path, data in zip(paths, (b"one", b"one", b"two"), strict=True):
+        path.write_bytes(data)
+    steps = [plans.export(load("mini").export, File(path)) for path in paths]
+    assert plan_digest(steps[0]) == plan_digest(steps[1]) != plan_digest(steps[2])
 
 
 def value(row: str, column: str, seed: int, miou: float) -> dict:
@@ -177,6 +187,15 @@ def test_a_value_is_taken_from_an_intact_artifact_alone(tmp_path):
         results.record(cell, done)
 
 
+def test_bold_is_what_lies_above_zero_with_its_whole_interval(tmp_path):
+    """A table's claim: not where only the mean does."""
+    for gains, shown in (((1.0, -0.5, 1.0), "+0.5 ±"), ((1.0, 1.1, 0.9), "**+1.0 ±")):
+        found = [value(RANDOM, "nuScenes-like 1%", seed, 5.0) for seed in range(3)]
+        found += [value(IPV, "nuScenes-like 1%", seed, 5.0 + gain) for seed, gain in enumerate(gains)]
+        results.write(tmp_path, found, ABOUT)
+        assert f"| IPV | {shown}" in (tmp_path / "table.md").read_text()
+
+
 def test_the_table_says_what_single_parts_are_worth(tmp_path):
     column = "nuScenes-like linear probe"
     found = [value(row, column, seed, 20.0 + seed + gain) for row, gain in PAIR for seed in (0, 1)]
@@ -192,6 +211,9 @@ def test_the_table_says_what_pre_training_took(tmp_path):
     timed = [{**value(IPV, c, 1, 20.0), "trainings": effort} for c in ("nuScenes-like 1%", "64-beam 1%")]
     results.write(tmp_path, [*timed, value(IPV, "64-beam 1%", 0, 20.0)], ABOUT)
     assert "| IPV | 600: 612 | - |" in (tmp_path / "table.md").read_text()
+    detector = {**value(IPV, "KITTI-like 5%, mAP", 2, 30.0), "trainings": effort}
+    results.write(tmp_path, [*timed, detector], ABOUT)
+    assert "| IPV | 600: 612 | 600: 612 |" in (tmp_path / "table.md").read_text()
     results.write(tmp_path, [value(IPV, "64-beam 1%", 0, 20.0)], ABOUT)
     assert "Pre-training" not in (tmp_path / "table.md").read_text(), "nothing was timed"
 
@@ -248,11 +270,25 @@ def test_the_page_shows_every_value_and_needs_no_other_file(tmp_path):
     assert text.count("line &lt;1&gt;") == len(found)
 
 
+def test_the_figures_show_means_dots_and_intervals():
+    values = results.by_cell([value(IPV, f"nuScenes-like {share}%", seed, 20.0 + share + seed)
+                              for share in (1, 10) for seed in (0, 1, 2)])  # fmt: skip
+    (axes,) = bars(values).axes
+    assert [bar.get_height() for bar in axes.patches] == [22.0, 31.0]
+    assert [y for line in axes.lines for y in line.get_ydata()] == [21.0, 22.0, 23.0, 30.0, 31.0, 32.0]
+    (axes,) = curves(values, "nuScenes-like").axes
+    (segments,) = [found.get_segments() for found in axes.collections]
+    half = 4.302652729911275 / 3**0.5  # of Student's t with two degrees of freedom, for a deviation of 1
+    for segment, mean in zip(segments, (22.0, 31.0), strict=True):
+        np.testing.assert_allclose(segment[:, 1], [mean - half, mean + half])
+
+
 def test_the_markdown_page_has_its_pictures_beside_it(tmp_path):
     found = [value(row, "nuScenes-like linear probe", seed, 20.0) for row in (IPV, RANDOM) for seed in (0, 1)]
     write_markdown(tmp_path / "page.md", found, ABOUT)
     text = (tmp_path / "page.md").read_text()
     assert text.count("| line <1> |") == len(found)
+    assert f"| {IPV} | nuScenes-like linear probe | 1 | 20.00 | {'ab' * 8} | line <1> |" in text
     pictures = sorted(path.name for path in tmp_path.glob("*.png"))
     assert pictures == ["page-1.png", "page-2.png", "page-3.png"]
     for name in pictures:
