@@ -187,6 +187,19 @@ class FinetuneConfig(Schedule):
             )
         return self
 
+    @model_validator(mode="after")
+    def _all_of_it_matters(self) -> "FinetuneConfig":
+        if self.point_augmentation.drop_cuboid:
+            raise ValueError("point_augmentation.drop_cuboid is of pre-training: here nothing is cut")
+        if self.linear_probe and self.optimizer.lr != self.head_lr:
+            raise ValueError(
+                f"a linear probe trains the head alone: optimizer.lr {self.optimizer.lr:g} is not head_lr"
+                f" {self.head_lr:g}, set both"
+            )
+        if self.cached_features and self.amp:
+            raise ValueError("cached_features and amp exclude each other: the head alone trains, in full precision")
+        return self
+
 
 class DetectFinetuneConfig(Schedule):
     """A detector from few labels; `labels` as on the command line (5%, 12-frames), a share of the training frames."""

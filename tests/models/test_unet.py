@@ -191,3 +191,8 @@ def test_activations_are_freed_without_the_cycle_collector(coords: Tensor) -> No
         assert all(output() is None for output in seen)
     finally:
         gc.enable()
+
+
+def test_every_norm_has_the_configuration_s_momentum() -> None:
+    network = SparseUNet(SMALL_UNET.with_(norm_momentum=0.37))
+    assert {layer.momentum for layer in network.modules() if isinstance(layer, nn.BatchNorm1d)} == {0.37}

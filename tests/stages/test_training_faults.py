@@ -110,3 +110,16 @@ def test_time_of_interrupted_runs_counts_up_to_their_last_checkpoint(
     now[:] = 507.0, 403.0
     figures = resumed.metrics()
     assert (figures["train_seconds"], figures["train_cpu_seconds"]) == (17.0, 7.0)
+
+
+def test_a_step_has_its_own_rate_and_history_the_mean_since_the_line_before(tmp_path: Path) -> None:
+    network = nn.Linear(1, 1)
+    optimizer = optim.sgd([{"params": list(network.parameters()), "lr": 1.0}], 0.0, 0.0, 0.0)
+    training = Training("x", 80, network, optimizer, tmp_path)  # forty lines of two steps each
+    before = network.weight.detach().clone()
+    for loss, share in ((1.0, 0.0), (3.0, 0.5)):
+        optimizer.zero_grad()
+        network.weight.sum().backward()
+        training.advance(share, {"loss": torch.tensor(loss)}, [])
+    assert float((before - network.weight).detach()) == pytest.approx(0.5)
+    assert training.history == [{"step": 2, "loss": 2.0}]

@@ -78,3 +78,15 @@ def test_the_newest_checkpoint_is_that_of_the_last_step_whatever_the_clock_said(
     for path in tmp_path.glob("*.pt"):
         os.utime(path, (1e9 - int(path.stem.split("-")[1]),) * 2)
     assert checkpoint.load_newest(tmp_path)[0] == 10
+
+
+def test_another_seed_is_another_order():
+    assert loading.Order(50, 50, 0).batch(0) != loading.Order(50, 50, 1).batch(0)
+
+
+def test_optimisers_take_all_that_the_configuration_says():
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": 0.5}]
+    (made,) = optim.sgd(groups, momentum=0.8, dampening=0.2, weight_decay=0.03).param_groups
+    assert (made["lr"], made["momentum"], made["dampening"], made["weight_decay"]) == (0.5, 0.8, 0.2, 0.03)
+    (made,) = optim.adamw(groups, weight_decay=0.04).param_groups
+    assert (made["lr"], made["weight_decay"]) == (0.5, 0.04)
