@@ -29,7 +29,8 @@ class Step:
 class Data:
     """A data set in its own format: below `root`, or written by the `world` step, which may be in the store already.
 
-    Only the files of `part` enter the digest, so that label files can't change a pre-training key.
+    Only the files of `part` enter the digest, so that label files can't change a pre-training key: all of them by
+    content if `full_hash`, else sweeps, images and labels of points by name and size.
     """
 
     dataset: Kind
@@ -37,6 +38,7 @@ class Data:
     part: Part
     root: Path | None = None
     world: "Step | Stored | None" = None
+    full_hash: bool = False
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,11 @@ class Inputs:
             "inputs": inputs,
         }
 
+    @staticmethod
+    def full_hashes(step: Step) -> list[str]:
+        """The data sets among a step's inputs whose files enter the key by content, all of them."""
+        return [name for name, node in step.inputs if isinstance(node, Data) and node.full_hash]
+
     def origins(self, step: Step) -> dict[str, str]:
         """Where the data behind `step` came from, by data set: a root, the built-in world, or several if mixed."""
         found: dict[str, set[str]] = {}
@@ -124,7 +129,9 @@ class Inputs:
         assert root is not None, "a data set has a root or a world"
         place = root, node.dataset, node.version, node.part
         try:
-            digest = self._digest(node, partial(fingerprint, *place), partial(snapshot, *place))
+            digest = self._digest(
+                node, partial(fingerprint, *place, contents=node.full_hash), partial(snapshot, *place)
+            )
         except InputError:
             if artifact:
                 require_intact(artifact)  # a file that a stored world lacks is damage, which can be repaired

@@ -62,6 +62,7 @@ class Source:
     dataset: DatasetName
     root: Path | None = None
     version: str | None = None
+    full_hash: bool = False
 
     @property
     def full_version(self) -> str | None:
@@ -88,7 +89,7 @@ def world(recipe: Recipe, source: Source) -> Step:
 def data(recipe: Recipe, source: Source, part: Part) -> Data:
     """The data set itself, in its own format."""
     made = None if source.root else world(recipe, source)
-    return Data(source.dataset, source.full_version, part, source.root, made)
+    return Data(source.dataset, source.full_version, part, source.root, made, source.full_hash and made is None)
 
 
 def frames(recipe: Recipe, source: Source) -> Step:

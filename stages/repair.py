@@ -1,5 +1,6 @@
 """Repair: make a damaged artifact anew from what its manifest says it was made of. Torch-free, as planning is."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,10 @@ def step_of(store: Store, item: Artifact) -> Step:
     except UsageError as error:
         raise _beyond(item, str(error)) from None
     inputs = {parent["name"]: _stored(parent, config, stage) for parent in item.parents}
-    inputs |= {name: _source(name, Path(path), config, stage) for name, path in item.details["sources"].items()}
+    hashed = item.details.get("full_hash", ())
+    for name, path in item.details["sources"].items():
+        node = _source(name, Path(path), config, stage)
+        inputs[name] = replace(node, full_hash=name in hashed) if isinstance(node, Data) else node
     return Step(stage, config, tuple(inputs.items()))
 
 

@@ -232,6 +232,7 @@ class Runner:
                 **({"resumed_from_code": older} if older else {}),
                 "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
                 "sources": sources,
+                **({"full_hash": hashed} if (hashed := self.inputs.full_hashes(step)) else {}),
                 "recipe": self.runtime.recipe,
                 "data": self.inputs.origins(step),
                 "device": _device(module, self.runtime),

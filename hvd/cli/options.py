@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -64,7 +64,14 @@ class Common:
     skip_bad: Annotated[
         bool, typer.Option("--skip-bad", help="Leave out key frames whose sweep or images can't be read.")
     ] = False
+    full_hash: Annotated[
+        bool, typer.Option("--full-hash", help="Know sweeps, images and labels by content, not by name and size.")
+    ] = False
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False
+
+    def source(self, dataset: str, root: Path | None, version: str | None) -> "Source":
+        """Where `dataset` lies, as `find_source` finds it, and how its files enter keys."""
+        return replace(find_source(dataset, root, version), full_hash=self.full_hash)
 
     def recipe_name(self, *sources: "Source") -> str:
         """The recipe that was asked for; else `paper` with a data root and `mini` without."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hvd import log
-from hvd.cli.options import Common, Version, check_folder, emit, find_source, stage_command
+from hvd.cli.options import Common, Version, check_folder, emit, stage_command
 
 if TYPE_CHECKING:
     from stages.runner import Outcome, Runner
@@ -35,7 +35,7 @@ def reproduce(
 
     if out is not None:
         check_folder(out)
-    sources = find_source("nuscenes", nuscenes, version), find_source("semkitti", semkitti, None)
+    sources = common.source("nuscenes", nuscenes, version), common.source("semkitti", semkitti, None)
     if (sources[0].root is None) != (sources[1].root is None):
         missing = next(source.dataset for source in sources if source.root is None)
         hint = f"pass --{missing} DIR too, or world for both (hvd.toml and HVD_* name roots as well)"

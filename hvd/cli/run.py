@@ -9,7 +9,7 @@ import typer
 
 from cache.errors import free_bytes
 from hvd import log
-from hvd.cli.options import Common, Root, Version, check_folder, emit, find_source, stage_command
+from hvd.cli.options import Common, Root, Version, check_folder, emit, stage_command
 from hvd.cli.scores import print_scores
 from hvd.cli.summary import summary
 from hvd.cli.tables import print_table, readable_bytes
@@ -48,7 +48,7 @@ def prep(
     from hvd.datasets.fingerprint import has_labels
     from stages import plans
 
-    source = find_source(dataset, root, version)
+    source = common.source(dataset, root, version)
     labelled = source.root is None or has_labels(source.root, source.dataset, source.full_version)
     if not labelled:
         log.warn(f"{source} has no labels: preparing the rest")
@@ -66,7 +66,7 @@ def pretrain(
     """Distil the frozen image network into a LiDAR student, without labels."""
     from stages import plans
 
-    source = find_source(dataset, root, version)
+    source = common.source(dataset, root, version)
     if source.dataset not in plans.WITH_CAMERAS:
         hint = f"use --dataset {' or '.join(plans.WITH_CAMERAS)}"
         raise UsageError(f"pre-training needs cameras, and {dataset} is read without", hint=hint)
@@ -105,7 +105,7 @@ def finetune(
         LabelBudget.parse(labels)  # before anything is read
     if dataset == "kitti" and linear_probe:
         raise UsageError("a detector has no linear probe", hint="leave --linear-probe away")
-    source = find_source(dataset, root, version)
+    source = common.source(dataset, root, version)
     if labels is not None and not linear_probe:
         share = f"finetune.{dataset}.labels={labels}"
         common = replace(common, set_=[*(common.set_ or ()), share])
@@ -135,7 +135,7 @@ def evaluate(
     from stages import plans
 
     is_kitti_test = (dataset, split) == ("kitti", "test")  # numbered as training/ is: a data set of its own
-    source = find_source(dataset, root, KITTI_TEST if is_kitti_test else version)
+    source = common.source(dataset, root, KITTI_TEST if is_kitti_test else version)
     recipe = common.load(source)
     runner = common.runner(source)
     model = find_model(runner, from_, source)
@@ -173,7 +173,7 @@ def export(
         check_folder(out)
     if what == "features" and format_ is not None:
         raise UsageError("--format is of weights; features are HDF5", hint="leave it out")
-    source = find_source(dataset, root, version)
+    source = common.source(dataset, root, version)
     recipe = common.load(source) if what == "features" else common.load_quietly(source)
     runner = common.runner(source)
     if what == "student":

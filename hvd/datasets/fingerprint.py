@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal
 
+from hvd import log
 from hvd.datasets.splits import SPLITS_FILE
 from hvd.errors import InputError
 
@@ -86,12 +87,15 @@ def fingerprint(root: Path, kind: Kind, version: str | None, part: Part = "frame
     """
     check_layout(root, kind, version)
     tables = _tables(root, kind, version, part)
+    files: Iterable[Path] = _sensor_files(root, kind, version, part)
+    if contents:
+        files = log.track(list(files), f"hash {part} of {kind}")  # hundreds of gigabytes, perhaps
     summary = {
         "kind": kind,
         "version": version,
         "part": part,
         "tables": {path.relative_to(root).as_posix(): _sha256(path) for path in tables},
-        "files": [_describe(root, path, contents) for path in _sensor_files(root, kind, version, part)],
+        "files": [_describe(root, path, contents) for path in files],
     }
     return hashlib.sha256(json.dumps(summary, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
 

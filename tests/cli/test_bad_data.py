@@ -16,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from cache.content import RESERVED
 from cache.store import Store
 from hvd.cli.main import main
 from tests.datasets.tiny import POINTS, VERSION, edit, write_nuscenes, write_semantickitti
@@ -324,3 +325,30 @@ def test_nothing_is_written_under_the_data_root(hvd, tmp_path, dataset):
 @pytest.mark.parametrize("name", ["n" * 300, "a\nb", "nö such"])
 def test_an_impossible_root(hvd, tmp_path, name):
     assert_refused(hvd, ("prep", "nuscenes", "--root", tmp_path / name), 3, "no nuscenes data set")
+
+
+def test_a_file_that_kept_its_size_is_another_with_full_hash(hvd, tmp_path):
+    """And the artifact can be repaired from what is there now."""
+    root = write_semantickitti(tmp_path / "data")
+    plain = ("prep", "semkitti", "--root", root, "--recipe", "smoke", "--workers", "0", "--json")
+    full = (*plain, "--full-hash")
+
+    def keys(arguments: tuple[object, ...]) -> dict[str, tuple[str, str]]:
+        code, out, errors = hvd(*arguments)
+        assert code == 0, errors
+        return {item["stage"]: (item["key"], item["state"]) for item in json.loads(out)["artifacts"]}
+
+    sizes, contents = keys(plain), keys(full)
+    assert all(contents[stage][0] != sizes[stage][0] for stage in ("frames", "labels"))
+    label = first(root, "sequences/*/labels/*.label")
+    np.roll(np.fromfile(label, "<u4"), 1).tofile(label)
+    assert {state for _, state in keys(plain).values()} == {"hit"}
+    again = keys(full)
+    assert again["frames"] == (contents["frames"][0], "hit")
+    assert again["labels"][0] != contents["labels"][0] and again["labels"][1] == "run"
+    store = Store(Path(".hvd"))
+    item = store.find("labels", again["labels"][0])
+    damaged = next(path for path in item.path.rglob("*") if path.is_file() and path.name not in RESERVED)
+    damaged.write_bytes(damaged.read_bytes() + b"x")
+    assert hvd("verify", "--repair")[0] == 0
+    assert store.find("labels", again["labels"][0]).verify(full=True) == []

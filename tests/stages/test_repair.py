@@ -182,7 +182,7 @@ def test_every_stage_can_be_rebuilt_from_its_manifest(
 
     module = SimpleNamespace(run=write, __name__="stages.world")
     monkeypatch.setattr(runner_module, "importlib", SimpleNamespace(import_module=lambda name: module))
-    monkeypatch.setattr(inputs_module, "fingerprint", lambda root, *which: str(which).encode().hex()[:64])
+    monkeypatch.setattr(inputs_module, "fingerprint", lambda root, *which, contents: str(which).encode().hex()[:64])
     monkeypatch.setattr(inputs_module, "snapshot", lambda *place: {})
     recipe, nuscenes, semkitti = smoke(), Source("nuscenes"), Source("semkitti")
     teacher = TeacherConfig(name="resnet50", weights=str(weights))

@@ -298,8 +298,8 @@ def test_a_change_while_the_digest_is_taken_is_a_change(runner, runs, tmp_path, 
     path = next(iter(sorted((root / "samples/LIDAR_TOP").iterdir())))
     plain, first = inputs.fingerprint, []
 
-    def fingerprint(*place):
-        digest = plain(*place)
+    def fingerprint(*place, contents):
+        digest = plain(*place, contents=contents)
         if not first:
             first.append(path.write_bytes(path.read_bytes()[::-1]))
             os.utime(path, ns=(0, 0))
