@@ -148,7 +148,10 @@ def find_images(store: "Store", item: "Artifact") -> "Artifact":
 
     found = store.newest("images", fits)
     if found is None:
-        raise InputError(f"no images of the data behind frames {item.key[:8]}", where=store.root, hint="run: hvd prep")
+        config = item.key_inputs["config"]
+        version = f" --version {config['version']}" if config.get("version") else ""
+        hint = f"run: hvd prep {config['dataset']}{version}"
+        raise InputError(f"no images of the data behind frames {item.key[:8]}", where=store.root, hint=hint)
     return found
 
 

@@ -266,12 +266,12 @@ def execute(common: Common, steps: Sequence["Step"], source: "Source", runner: "
 
 
 def say(outcome: Any) -> None:
-    """One line about an artifact, and its figures."""
+    """One line about an artifact, and its figures, those that there are: nothing scores a test part."""
     artifact = outcome.artifact
     done = "found" if outcome.state == "hit" else f"made in {outcome.seconds:.1f} s"
     log.info(f"{artifact.stage} {artifact.key[:8]}: {done}, {artifact.path}")
     for name, value in artifact.details["metrics"].items():
-        if artifact.stage.partition("-")[0] in ("eval", "finetune", "pretrain"):
+        if value not in (None, [], {}) and artifact.stage.partition("-")[0] in ("eval", "finetune", "pretrain"):
             log.info(f"  {name}{' (%)' if name in ('miou', 'by_range', 'map') else ''}: {value}")
 
 

@@ -119,9 +119,11 @@ def test_the_test_part_is_a_data_set_of_its_own(root: Path, tmp_path: Path) -> N
     assert code(found) == 0 and not found.stdout, "there are no figures to print"
     _, item = store.artifacts("eval-detection")
     assert len(list((item.path / "results" / "data").iterdir())) == 4
+    drawing = ("draw", "-o", tmp_path / "a.png", "--frame", 1, "--results")
+    early = run(store, *drawing, item.path / "results")
+    assert code(early) == 3 and "run: hvd prep kitti --version testing" in str(early.exception)
     assert code(run(store, "prep", "kitti", "--version", "testing", "--root", root, *options)) == 0
     assert code(run(store, "prep", "kitti", "--version", "Testing", "--root", root, *options)) == 2
-    drawing = ("draw", "-o", tmp_path / "a.png", "--frame", 1, "--results")
     drawn = run_json(store, *drawing, item.path / "results")
     assert (drawn["token"], drawn["frames"]) == ("000001", store.artifacts("frames")[-1].key)
     other = run(store, "draw", trained_on.key, *drawing[1:], item.path / "results")
