@@ -149,7 +149,8 @@ def find_images(store: "Store", item: "Artifact") -> "Artifact":
     found = store.newest("images", fits)
     if found is None:
         config = item.key_inputs["config"]
-        version = f" --version {config['version']}" if config.get("version") else ""
+        made = any(parent["stage"] == "world" for parent in item.parents)  # that has no version to ask for
+        version = f" --version {config['version']}" if config.get("version") and not made else ""
         hint = f"run: hvd prep {config['dataset']}{version}"
         raise InputError(f"no images of the data behind frames {item.key[:8]}", where=store.root, hint=hint)
     return found
