@@ -81,8 +81,12 @@ class Inputs:
         for name, node in step.inputs:
             if not isinstance(node, Data | File):
                 continue
-            del self._digests[node]
             before = self._seen[node]
+            if isinstance(node, Data) and node.full_hash:
+                place = self.resolve(node).path, node.dataset, node.version, node.part
+                if snapshot(*place) == before:
+                    continue  # it may be hundreds of gigabytes, read a moment ago
+            del self._digests[node]
             digest = self.resolve(node).digest
             now = self._seen[node]
             changed = sorted(path for path in before.keys() | now.keys() if before.get(path) != now.get(path))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hvd.config import Config
-from hvd.datasets.fingerprint import KITTI_TEST, Part, kitti_folder
+from hvd.datasets.fingerprint import KITTI_TEST, Part
 from hvd.errors import UsageError
 from hvd.models.teacher_config import TeacherConfig, weights_path
 from stages.graph import Data, File, Node, Step, Stored
@@ -68,17 +68,13 @@ class Source:
     def full_version(self) -> str | None:
         """The nuScenes version folder, and on kitti `testing` where that is asked for; None otherwise."""
         if self.dataset != "nuscenes":
-            return KITTI_TEST if self._is_kitti_test else None
+            return KITTI_TEST if self.root and (self.dataset, self.version) == ("kitti", KITTI_TEST) else None
         return (self.version or DEFAULT_VERSION) if self.root else WORLD_VERSION
 
     def __str__(self) -> str:
         if self.root is None:
             return f"{self.dataset} from the built-in world"
-        return f"{self.dataset} at {kitti_folder(self.root, KITTI_TEST) if self._is_kitti_test else self.root}"
-
-    @property
-    def _is_kitti_test(self) -> bool:
-        return self.root is not None and (self.dataset, self.version) == ("kitti", KITTI_TEST)
+        return f"{self.dataset} at {self.root / KITTI_TEST if self.full_version == KITTI_TEST else self.root}"
 
 
 def world(recipe: Recipe, source: Source) -> Step:
@@ -167,7 +163,13 @@ def pretrain(recipe: Recipe, source: Source, config: PretrainConfig | None = Non
 def finetune(
     recipe: Recipe, source: Source, config: FinetuneConfig | DetectFinetuneConfig, student: Node | None
 ) -> Step:
-    """Fine-tuning on `source`, of a detector if `config` is one's; without a student, from random weights."""
+    """Fine-tuning on `source`, of a detector if `config` is one's; without a student, from random weights.
+
+    Raises:
+        UsageError: the test part of KITTI, which has no labels.
+    """
+    if source.full_version == KITTI_TEST:
+        raise UsageError(f"nothing is labelled in {source}", hint="leave --version away")
     detects = isinstance(config, DetectFinetuneConfig)
     inputs = _labelled(recipe, source, detects)
     if student is not None:

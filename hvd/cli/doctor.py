@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import typer
 
 from hvd import log
-from hvd.cli.options import DATA_SETS, DEFAULT_STORE, Json, Root, StorePath, Version, emit, find_source
+from hvd.cli.options import DATA_SETS, DEFAULT_STORE, Json, Root, StorePath, Version, data_set_at, emit, find_source
 from hvd.cli.tables import print_table, readable_bytes
-from hvd.datasets.fingerprint import KITTI_TEST, has_labels
+from hvd.datasets.fingerprint import has_labels
 from hvd.errors import CheckFailedError, HvdError
 
 if TYPE_CHECKING:
@@ -162,9 +162,7 @@ def teacher() -> Check:
 def data_sets(root: Path | None, version: str | None) -> Iterator[Check]:
     """The layout of the data set at `root`, or of every data set that is configured."""
     if root is not None:
-        folders = {"sequences": "semkitti", "training": "kitti", KITTI_TEST: "kitti"}
-        name = next((name for folder, name in folders.items() if (root / folder).is_dir()), "nuscenes")
-        yield data_set(name, root, version)
+        yield data_set(data_set_at(root), root, version)
         return
     for name in DATA_SETS:
         yield data_set(name, None, version)

@@ -1,5 +1,6 @@
 """`hvd draw`: a prepared frame as a picture, the quickest look at whether geometry and data are right."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -148,12 +149,18 @@ def find_images(store: "Store", item: "Artifact") -> "Artifact":
 
     found = store.newest("images", fits)
     if found is None:
-        config = item.key_inputs["config"]
-        made = any(parent["stage"] == "world" for parent in item.parents)  # that has no version to ask for
-        version = f" --version {config['version']}" if config.get("version") and not made else ""
-        hint = f"run: hvd prep {config['dataset']}{version}"
+        hint = f"run: {prep_again(item)}"
         raise InputError(f"no images of the data behind frames {item.key[:8]}", where=store.root, hint=hint)
     return found
+
+
+def prep_again(item: "Artifact") -> str:
+    """The command that prepares all of the data behind the frames `item`."""
+    config, root = item.key_inputs["config"], item.details["sources"].get("data")
+    options = {"--recipe": item.details["recipe"]}
+    if root is not None:  # the built-in world has neither
+        options |= {"--root": root, "--version": config.get("version")}
+    return shlex.join(["hvd", "prep", config["dataset"], *(x for pair in options.items() if pair[1] for x in pair)])
 
 
 def arrange(shown: "Frame") -> list[int]:

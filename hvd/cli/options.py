@@ -176,6 +176,14 @@ def find_source(dataset: str, root: Path | None, version: str | None) -> "Source
     return source
 
 
+def data_set_at(root: Path) -> str:
+    """Which data set a root looks like; nuScenes where nothing says otherwise."""
+    from hvd.datasets.fingerprint import KITTI_TEST
+
+    folders = {"sequences": "semkitti", "training": "kitti", KITTI_TEST: "kitti"}
+    return next((name for folder, name in folders.items() if (root / folder).is_dir()), "nuscenes")
+
+
 def check_folder(folder: Path) -> None:
     """Before anything is run: results can be written into `folder`, which may be yet to be made.
 

@@ -1,5 +1,6 @@
 """`hvd prep | pretrain | finetune | eval | export`: one short function each, from options to steps to a summary."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import typer
 
 from cache.errors import free_bytes
 from hvd import log
-from hvd.cli.options import Common, Root, Version, check_folder, emit, stage_command
+from hvd.cli.options import Common, Root, Version, check_folder, data_set_at, emit, stage_command
 from hvd.cli.scores import print_scores
 from hvd.cli.summary import summary
 from hvd.cli.tables import print_table, readable_bytes
@@ -155,7 +156,9 @@ def export(
     common: Common,
     what: Annotated[str, typer.Argument(help="student (weights) or features (HDF5)")] = "student",
     from_: FromStudent = None,
-    dataset: Annotated[str, typer.Option(help="For features: nuscenes, semkitti or kitti.")] = "nuscenes",
+    dataset: Annotated[
+        str | None, typer.Option(help="nuscenes, semkitti or kitti; default: what the root looks like, else nuscenes.")
+    ] = None,
     split: Split = None,
     format_: Annotated[
         str | None, typer.Option("--format", help="Of the weights: safetensors, or openpcdet (a VoxelNet's alone).")
@@ -173,7 +176,7 @@ def export(
         check_folder(out)
     if what == "features" and format_ is not None:
         raise UsageError("--format is of weights; features are HDF5", hint="leave it out")
-    source = common.source(dataset, root, version)
+    source = common.source(dataset or (data_set_at(root) if root else "nuscenes"), root, version)
     recipe = common.load(source) if what == "features" else common.load_quietly(source)
     runner = common.runner(source)
     if what == "student":
@@ -241,8 +244,11 @@ def _stored(
     if latest is None:
         what = f"{stage} artifact" if kind is None else f"{stage} artifact of a {STUDENT_CONFIGS[kind].title}"
         recipes = choice.other_recipes(runner.store, stage, recipe, kind)
+        root = source.root if source is not None and dataset else None  # a student may come of other data
+        usual = source is None or recipe == ("paper" if source.root else "mini")
+        same = (f" --root {shlex.quote(str(root))}" if root else "") + ("" if usual else f" --recipe {recipe}")
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
-        raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint)
+        raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint + same)
     places = ", ".join(sorted(set(latest.details["data"].values())))
     what = ", ".join(filter(None, (summary(latest), f"of {places or 'no data set'}")))
     log.info(f"from the newest: {stage} {latest.key[:8]}, {what}")

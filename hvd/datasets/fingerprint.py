@@ -55,7 +55,8 @@ def check_layout(root: Path, kind: Kind, version: str | None) -> None:
     if kind == "kitti":
         frames = kitti_folder(root, version)
         if not point_files(frames / "velodyne"):
-            raise InputError("no kitti data set", where=root, why=f"looked for {frames.name}/velodyne/*.bin")
+            what = "no test part of kitti" if version == KITTI_TEST else "no kitti data set"
+            raise InputError(what, where=root, why=f"looked for {frames.name}/velodyne/*.bin")
         for folder in _KITTI_FOLDERS:
             if not (frames / folder).is_dir():
                 why = f"looked for the folder {frames.name}/{folder}"

@@ -108,7 +108,7 @@ def test_the_test_part_is_a_data_set_of_its_own(root: Path, tmp_path: Path) -> N
     Path("hvd.toml").write_text('[data]\nversion = "v1.0-mini"\n')
     test = ("eval", "kitti", "--split", "test", "--root", root, *options)
     missing = run(store, *test)
-    assert code(missing) == 3 and "looked for testing/velodyne/*.bin" in str(missing.exception)
+    assert code(missing) == 3 and "no test part of kitti" in str(missing.exception)
     assert code(run(store, "eval", "kitti", "--set", "eval-detection.split=test", "--root", root, *options)) == 2
     assert code(run(store, "eval", "kitti", "--root", root, *options)) == 0
     (scored,) = store.artifacts("eval-detection")
@@ -117,11 +117,14 @@ def test_the_test_part_is_a_data_set_of_its_own(root: Path, tmp_path: Path) -> N
     shutil.rmtree(root / "testing" / "label_2")
     found = run(store, *test)
     assert code(found) == 0 and not found.stdout, "there are no figures to print"
+    unlabelled = run(store, "finetune", "kitti", "--version", "testing", "--from", "scratch", "--root", root, *options)
+    assert code(unlabelled) == 2 and "nothing is labelled in kitti at" in str(unlabelled.exception)
     _, item = store.artifacts("eval-detection")
     assert len(list((item.path / "results" / "data").iterdir())) == 4
     drawing = ("draw", "-o", tmp_path / "a.png", "--frame", 1, "--results")
     early = run(store, *drawing, item.path / "results")
-    assert code(early) == 3 and "run: hvd prep kitti --version testing" in str(early.exception)
+    again = f"run: hvd prep kitti --recipe smoke --root {root} --version testing"
+    assert code(early) == 3 and again in str(early.exception)
     assert code(run(store, "prep", "kitti", "--version", "testing", "--root", root, *options)) == 0
     assert code(run(store, "prep", "kitti", "--version", "Testing", "--root", root, *options)) == 2
     drawn = run_json(store, *drawing, item.path / "results")
@@ -130,6 +133,18 @@ def test_the_test_part_is_a_data_set_of_its_own(root: Path, tmp_path: Path) -> N
     assert code(other) == 2 and "of other frames" in str(other.exception)
     missing = run(store, *drawing, scored.path / "results")
     assert code(missing) == 3 and f"no images of the data behind frames {trained_on.key[:8]}" in str(missing.exception)
+
+
+def test_a_command_that_is_to_be_run_first_is_named_with_root_and_recipe(root: Path, tmp_path: Path) -> None:
+    """And what a root holds needs no naming to export a student."""
+    store = Store(tmp_path / "store")
+    for command in (("eval", "kitti"), ("eval", "kitti", "--split", "all")):
+        result = run(store, *command, "--root", root, "--recipe", "smoke")
+        assert code(result) == 3 and f"run: hvd finetune kitti --root {root} --recipe smoke" in str(result.exception)
+    student = run(store, "finetune", "kitti", "--root", root, "--recipe", "smoke")
+    assert "run: hvd pretrain --student voxelnet --recipe smoke" in str(student.exception), "perhaps on other data"
+    result = run(store, "export", "--root", root, "--recipe", "smoke")
+    assert code(result) == 3 and "no pretrain artifact of recipe smoke" in str(result.exception)
 
 
 def draw(root: Path, store: Store, out: Path, *options: object) -> Any:

@@ -290,6 +290,21 @@ def test_work_made_of_changed_data_goes_even_if_the_data_is_as_it_was_again(runn
     assert (runner().run(step).artifact.path / "part").read_bytes() == whole
 
 
+def test_data_known_by_content_is_read_once_a_command(runner, runs, tmp_path, monkeypatch):
+    import tests.stages.fake_stage as module
+
+    plain, read = inputs.fingerprint, []
+    monkeypatch.setattr(module, "run", lambda *_: {})
+    monkeypatch.setattr(
+        inputs, "fingerprint", lambda *place, contents: read.append(place) or plain(*place, contents=contents)
+    )
+    data = Data("nuscenes", VERSION, "frames", write_nuscenes(tmp_path / "nu"), full_hash=True)
+    going = runner()
+    for text in "ab":
+        assert going.run(fake(text, data)).state == "run"
+    assert len(read) == 1
+
+
 def test_a_change_while_the_digest_is_taken_is_a_change(runner, runs, tmp_path, monkeypatch):
     import tests.stages.fake_stage as module
 

@@ -9,12 +9,11 @@ from hvd.datasets.augment_config import ImageAugmentation
 from hvd.datasets.labels import SEMANTICKITTI
 from hvd.datasets.segmentation import SegmentationData
 from hvd.datasets.student_voxels import MovingVoxels
-from hvd.errors import UsageError
 from hvd.models.student import save_student
 from hvd.models.unet import SparseUNet
 from stages import evaluate, finetune, plans, pretrain
 from stages.graph import File
-from stages.recipes import STILL, load, smoke
+from stages.recipes import STILL, smoke
 from stages.runner import Runner
 from stages.training_specs import Sgd
 from tests.datasets.two_frames import write_two_frames
@@ -214,17 +213,3 @@ def test_re_estimated_statistics_are_the_mean_over_the_frames(tmp_path):
     finetune.reestimate_norm(network, data, [0, 1], torch.device("cpu"))
     torch.testing.assert_close(stem.running_mean, torch.stack(seen).mean(0))
     assert {layer.momentum for layer in network.modules() if isinstance(layer, nn.BatchNorm1d)} == {momentum}
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ("finetune.nuscenes.point_augmentation.drop_cuboid=0.2", "drop_cuboid is of pre-training"),
-        ("probe.semkitti.optimizer.lr=0.5", "set both"),
-        ("probe.nuscenes.head_lr=0.5", "set both"),
-        ("probe.nuscenes.amp=true", "cached_features and amp exclude each other"),
-    ],
-)
-def test_an_option_that_would_do_nothing_is_refused(change, words):
-    with pytest.raises(UsageError, match=words):
-        load("mini", None, [change])
