@@ -160,7 +160,7 @@ def parse_set(assignments: Iterable[str]) -> Tree:
     """`["pretrain.bev.weight=0.5"]` as a tree; values are JSON, or else plain strings.
 
     Raises:
-        UsageError: an assignment without `=` or with an empty name.
+        UsageError: an assignment without `=` or with an empty name, or a plain value and a table under one name.
     """
     tree: Tree = {}
     for assignment in assignments:
@@ -171,8 +171,21 @@ def parse_set(assignments: Iterable[str]) -> Tree:
         leaf: Any = _value(text.strip())
         for name in reversed(names):
             leaf = {name: leaf}
+        _refuse_both(tree, names, leaf)
         tree = merge(tree, leaf)
     return tree
+
+
+def _refuse_both(tree: Any, names: list[str], leaf: Any) -> None:
+    """Raises UsageError where one of `tree` and `leaf` has a plain value and the other a table: one would be lost."""
+    for place, name in enumerate(names, 1):
+        if name not in tree:
+            return
+        tree, leaf = tree[name], leaf[name]
+        if isinstance(tree, dict) != isinstance(leaf, dict):
+            raise UsageError(f"{'.'.join(names[:place])} is set as a whole and in part", hint="leave one of them out")
+        if not isinstance(tree, dict):
+            return
 
 
 def _value(text: str) -> Any:

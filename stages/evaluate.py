@@ -48,6 +48,7 @@ def run(config: EvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Run
     scored = config.split != "test"
     if scored:
         data.require_labels(rows)
+        protocol.warn_of_known(config, inputs["model"], data.frames)
     writer = PredictionWriter(work.folder / "predictions", config.dataset, config.split) if config.predictions else None
 
     bands = len(config.range_edges_m) + 1

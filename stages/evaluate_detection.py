@@ -39,6 +39,7 @@ def run(config: DetectEvalConfig, inputs: Mapping[str, Path], work: Work, runtim
     scored = config.split != "test"
     if scored:
         data.require_labels(rows)
+        protocol.warn_of_known(config, inputs["model"], data.frames)
     tokens = [data.frames.tokens[row] for row in rows]
     folder = work.folder / RESULTS
     folder.mkdir(parents=True, exist_ok=True)

@@ -50,13 +50,16 @@ def run(config: FramesConfig, inputs: Mapping[str, Path], work: Work, runtime: R
     write_splits(work.folder, {kind: data.splits(kind) for kind in SPLIT_KINDS})
     frames = Frames(work.folder)
     warn_of_empty(frames)
+    odd = count_odd(frames)
+    if odd["points_not_finite"]:
+        log.warn(f"{odd['points_not_finite']} points have a value that is not finite: they take no part")
     return {
         "frames": len(frames),
         "scenes": len(set(frames.scenes)),
         "points": int(frames.num_points.sum()),
         "pairs": int(frames.num_pairs.sum()),
         "skipped": len(skipped),
-        **count_odd(frames),
+        **odd,
     }
 
 

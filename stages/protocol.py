@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hvd import log
 from hvd.datasets.prepared import Frames
 from hvd.models.config import UNetConfig
 from stages.specs import DetectEvalConfig, EvalConfig
@@ -162,6 +163,17 @@ def detection_line(config: DetectEvalConfig, inputs: Mapping[str, Path], frames:
         _student(model),
     ]
     return "; ".join(parts)
+
+
+def warn_of_known(config: EvalConfig | DetectEvalConfig, model: Path, frames: Frames) -> None:
+    """Say so where a model may have been labelled with what it is scored on: figures then tell what it remembers."""
+    trained = read(model)
+    assert isinstance(trained, dict), "a trained model carries its protocol"
+    of, scored = trained.get("split", "paper train"), f"{config.splits} {config.split}"
+    if trained["data"] == data_name(frames) and (of == scored or of.endswith(" all") or config.split == "all"):
+        log.warn(
+            f"scored on {scored}, and labelled with {trained['frames']} frames of {of}: it may have seen the answers"
+        )
 
 
 def _frames(trained: Mapping[str, Any]) -> str:

@@ -395,6 +395,21 @@ def test_the_benchmark_s_test_part_gets_result_files_alone(runner, root, tmp_pat
             plans.evaluate(smoke(), other, config, model)
 
 
+@pytest.mark.parametrize(
+    ("labelled", "scored", "warned"),
+    [
+        ("train", "val", False),
+        ("train", "train", True),
+        ("train", "all", True),
+        ("all", "val", True),
+        ("val", "val", True),
+    ],
+)
+def test_a_score_on_frames_that_were_labelled_is_warned_of(runner, root, capsys, labelled, scored, warned):
+    again(runner).run(score(root, tune(root, steps=1, split=labelled), split=scored))
+    assert ("it may have seen the answers" in capsys.readouterr().err) == warned
+
+
 def test_labels_without_an_object_of_ours_are_warned_of(runner, root, tmp_path, capsys):
     copy = tmp_path / "copy"
     shutil.copytree(root, copy)

@@ -26,6 +26,7 @@ def bands(folder: Path, monkeypatch: pytest.MonkeyPatch, points: np.ndarray, hea
     write_labels(part_path(folder / "labels", 0), [np.full(len(points), BICYCLE, np.uint16)])
     monkeypatch.setattr(evaluate, "rows_of", lambda *_: [0])
     monkeypatch.setattr(evaluate.protocol, "evaluation", lambda *_: "line")
+    monkeypatch.setattr(evaluate.protocol, "warn_of_known", lambda *_: None)
     monkeypatch.setattr(evaluate, "load_model", lambda *_: (lambda feature, coords, size: feature, head, 0.5))
     inputs = {"frames": folder / "frames", "labels": folder / "labels", "model": folder}
     evaluate.run(EvalConfig(dataset="semkitti"), inputs, SimpleNamespace(folder=folder), SimpleNamespace(device="cpu"))

@@ -69,6 +69,16 @@ def test_a_wrong_option_is_named(assignment, message):
         load("mini", None, [assignment])
 
 
+@pytest.mark.parametrize(
+    "given", [["finetune=3", "finetune.kitti.steps=3"], ["finetune.kitti.steps=3", "finetune.kitti=3"]]
+)
+def test_a_value_and_a_table_under_one_name_are_refused(given):
+    """Whichever comes first, the other would be lost."""
+    with pytest.raises(UsageError, match="is set as a whole and in part"):
+        load("mini", None, given)
+    assert load("mini", None, ["pretrain.seed=1", "pretrain.seed=2"]).pretrain.seed == 2
+
+
 def test_a_config_holds_only_what_can_matter():
     recipe = load("mini")
     ipv = recipe.pretrain.with_(views="ipv").only_views().resolved()
