@@ -26,6 +26,7 @@ _FAINT = (72, 72, 80)
 _TEXT_PX = 18
 _SMALL_TEXT_PX = 13
 _STRIP_PX = 44  # height of the title and of a legend
+_KIND_PX = 100  # width of what a set of boxes is called
 _GAP_PX = 6
 _VIEW_M = (55.0, 100.0)  # half the width of the view from above: at least, and at most where boxes lie farther out
 _RING_M = 10
@@ -38,6 +39,7 @@ class BoxSet:
     corners_lidar: NDArray[Any]  # (N, 8, 3) in the order of `hvd.geometry.boxes.corners`
     names: tuple[str, ...]  # (N,) written beside them
     colour: tuple[int, int, int]
+    what: str  # they are, as the title says in their colour
 
 
 @dataclass(frozen=True)
@@ -115,8 +117,19 @@ def draw_frame(
     side = 2 * PANEL_WIDTH if cameras is None or len(panels) == 1 else len(cameras) - _STRIP_PX - _GAP_PX
     above = _join([draw_from_above(points, side, forward, boxes), _legend(HEIGHT, side)], axis=0)
     body = above if cameras is None else _join([cameras, above], axis=0 if len(panels) == 1 else 1)
-    header = _on(_blank(_STRIP_PX, body.shape[1]), lambda draw: _text(draw, (8, 12), title))
-    return _join([header, body], axis=0)
+    return _join([_header(title, boxes, body.shape[1]), body], axis=0)
+
+
+def _header(title: str, boxes: Sequence[BoxSet], width: int) -> Rgb:
+    """The title, and to the right what the boxes are, each in its colour."""
+
+    def write(draw: "ImageDraw") -> None:
+        _text(draw, (8, 12), title)
+        for place, group in enumerate(boxes):
+            right = width - 8 - (len(boxes) - 1 - place) * _KIND_PX
+            _text(draw, (right, 12), group.what, anchor="ra", colour=group.colour)
+
+    return _on(_blank(_STRIP_PX, width), write)
 
 
 def _draw_cameras(panels: Sequence[CameraPanel]) -> Rgb:

@@ -134,7 +134,7 @@ BOX = np.array([[20.0, 5.0, -1.0, 4.0, 2.0, 1.5, 0.0]])  # 20 m ahead, 5 m to th
 
 def test_boxes_from_above_are_their_bottom_face_with_a_line_to_the_front() -> None:
     """At 10 pixels a metre: 18 to 22 m ahead, 4 to 6 m to the left of the centre (549.5, 549.5)."""
-    group = BoxSet(corners(BOX), ("Car",), GREEN)
+    group = BoxSet(corners(BOX), ("Car",), GREEN, "labelled")
     out = draw_from_above(np.zeros((0, 4)), 1100, "x", [group])
     rows, columns = np.nonzero((out == GREEN).all(-1))
     np.testing.assert_allclose([rows.min(), rows.max()], [549.5 - 220, 549.5 - 180], atol=1.5)
@@ -144,10 +144,21 @@ def test_boxes_from_above_are_their_bottom_face_with_a_line_to_the_front() -> No
     assert not ((inner > 549.5 - 195) & (inner < 549.5 - 185)).any(), "and none to the rear"
 
 
+def test_the_title_says_what_each_colour_is() -> None:
+    red = (255, 60, 60)
+    none = np.zeros((0, 8, 3))
+    groups = [BoxSet(none, (), GREEN, "labelled"), BoxSet(none, (), red, "detected")]
+    title = draw_frame("title", np.zeros((0, 4)), [], "x", groups)[:44]
+    green_at, red_at = (np.nonzero((title == colour).all(-1))[1] for colour in (GREEN, red))
+    assert 2 * PANEL_WIDTH - 200 < green_at.min() < green_at.max() < red_at.min() < red_at.max() < 2 * PANEL_WIDTH
+    plain = draw_frame("title", np.zeros((0, 4)), [], "x")[:44]
+    assert not (plain == GREEN).all(-1).any() and not (plain == red).all(-1).any()
+
+
 def test_the_view_from_above_widens_to_hold_the_boxes() -> None:
     """A box that ends 72 m ahead touches the upper border, where 55 m ahead used to be."""
     far = BOX + np.array([50.0, 0, 0, 0, 0, 0, 0])
-    out = draw_from_above(np.zeros((0, 4)), 1100, "x", [BoxSet(corners(far), ("Car",), GREEN)])
+    out = draw_from_above(np.zeros((0, 4)), 1100, "x", [BoxSet(corners(far), ("Car",), GREEN, "labelled")])
     rows = np.flatnonzero((out == GREEN).all(-1).any(1))
     np.testing.assert_allclose([rows.min(), rows.max()], [0, 4 / 144 * 1100], atol=2)
 

@@ -73,7 +73,7 @@ def find_boxes(
     if label_path.is_file():
         objects = read_labels(label_path)
         known = objects.take(objects.box3d[:, 0] > 0)
-        groups.append(BoxSet(_corners(known, calibration), known.types, LABELLED))
+        groups.append(BoxSet(_corners(known, calibration), known.types, LABELLED, "labelled"))
         lines.append(_areas(objects.take(objects.box3d[:, 0] <= 0)))
     if results is not None:
         found = read_results(result_path(results, shown.token))
@@ -82,7 +82,7 @@ def find_boxes(
         sure = np.flatnonzero(score >= (-np.inf if min_score is None else min_score))
         names = tuple(f"{found.types[row]} {score[row]:.2f}" for row in sure)
         found = found.take(sure)
-        groups.append(BoxSet(_corners(found, calibration), names, DETECTED))
+        groups.append(BoxSet(_corners(found, calibration), names, DETECTED, "detected"))
     return groups, [*lines, *(_lines(group, shown) for group in groups)]
 
 
@@ -121,7 +121,8 @@ def _lines(group: BoxSet, shown: "Frame") -> Lines:
 
 
 def _areas(objects: Objects) -> Lines:
-    """DontCare areas: rectangles on the image."""
+    """DontCare areas: rectangles on the image, each named at its upper left corner."""
     left, top, right, bottom = objects.box2d.T
     corner = np.stack([left, top, right, top, right, bottom, left, bottom], axis=1).reshape(-1, 4, 2)
-    return Lines(np.stack([corner, np.roll(corner, -1, axis=1)], axis=2).reshape(-1, 2, 2), UNKNOWN)
+    names = tuple((name, *place) for name, place in zip(objects.types, corner[:, 0].tolist(), strict=True))
+    return Lines(np.stack([corner, np.roll(corner, -1, axis=1)], axis=2).reshape(-1, 2, 2), UNKNOWN, names)

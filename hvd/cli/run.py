@@ -107,6 +107,7 @@ def finetune(
     if dataset == "kitti" and linear_probe:
         raise UsageError("a detector has no linear probe", hint="leave --linear-probe away")
     source = common.source(dataset, root, version)
+    refuse_unread(common.set_ or (), linear_probe)
     if labels is not None and not linear_probe:
         share = f"finetune.{dataset}.labels={labels}"
         common = replace(common, set_=[*(common.set_ or ()), share])
@@ -118,6 +119,15 @@ def finetune(
     kind: StudentKind = "voxelnet" if source.dataset == "kitti" else "unet"
     student = None if from_ == "scratch" else find_student(runner, from_, source, kind)
     execute(common, (plans.finetune(recipe, source, config, student),), source, runner)
+
+
+def refuse_unread(assignments: Sequence[str], linear_probe: bool) -> None:
+    """Raises UsageError for a setting of fine-tuning in a linear probe, or the other way round: it would do nothing."""
+    unread, read = ("finetune", "probe") if linear_probe else ("probe", "finetune")
+    for assignment in assignments:
+        if assignment.partition(".")[0].strip() == unread:
+            why = f"{'with' if linear_probe else 'without'} --linear-probe it is {read}.* that is read"
+            raise UsageError(f"--set {assignment} does nothing here", why=why)
 
 
 def evaluate(
@@ -244,9 +254,12 @@ def _stored(
     if latest is None:
         what = f"{stage} artifact" if kind is None else f"{stage} artifact of a {STUDENT_CONFIGS[kind].title}"
         recipes = choice.other_recipes(runner.store, stage, recipe, kind)
-        root = source.root if source is not None and dataset else None  # a student may come of other data
-        usual = source is None or recipe == ("paper" if source.root else "mini")
-        same = (f" --root {shlex.quote(str(root))}" if root else "") + ("" if usual else f" --recipe {recipe}")
+        root = None if source is None else source.root
+        usual = source is None or recipe == ("paper" if root else "mini")
+        place = shlex.quote(str(root)) if dataset else "FOLDER"  # a student may come of other data
+        same = (f" --root {place}" if root else "") + ("" if usual else f" --recipe {recipe}")
+        if root and not dataset:
+            same += "; FOLDER is one of nuScenes, or with --dataset kitti one of KITTI"
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
         raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint + same)
     places = ", ".join(sorted(set(latest.details["data"].values())))

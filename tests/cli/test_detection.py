@@ -38,6 +38,9 @@ def test_options_that_make_no_sense(hvd, tmp_path):  # noqa: F811
     lovasz = ("--set", "finetune.kitti.lovasz=true")
     data = ("--root", write_kitti(tmp_path / "kitti"), *SMOKE)
     assert_refused(hvd, ("finetune", "kitti", *data, *lovasz), 2, "unknown option finetune.kitti.lovasz")
+    tuned, probed = ("--set", "finetune.nuscenes.steps=3"), ("--set", "probe.nuscenes.steps=3")
+    assert_refused(hvd, ("finetune", "nuscenes", "--linear-probe", *tuned), 2, "does nothing here")
+    assert_refused(hvd, ("finetune", "nuscenes", *probed), 2, "does nothing here", "finetune.* that is read")
     assert_refused(hvd, ("finetune", "kitti", *data, "--labels", "x"), 2, "bad labelled part")
     assert_refused(hvd, ("finetune", "kitti", *data, "--from", "no/such.pt"), 3, "no such weights file")
     assert published() == []
