@@ -67,8 +67,8 @@ class NoSpace(StoreIO):
 
     def __init__(self, path: Path, needs: int | None, free: int) -> None:
         self.needs, self.free = needs, free
-        wanted = "" if needs is None else f"needs ~{_readable(needs)}, "
-        super().__init__("no space left on the disk", path, f"{wanted}free {_readable(free)}")
+        wanted = "" if needs is None else f"needs ~{readable_bytes(needs)}, "
+        super().__init__("no space left on the disk", path, f"{wanted}free {readable_bytes(free)}")
 
 
 class Busy(StoreError):
@@ -111,10 +111,12 @@ def translated(path: Path, needs: int | None = None) -> Iterator[None]:
         raise translate(error, path, needs) from error
 
 
-def _readable(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} TiB"
+def readable_bytes(count: float) -> str:
+    """A size with a binary unit: 1.5 MiB."""
+    if count < 1024:
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        count /= 1024
+        if count < 1024:
+            return f"{count:.1f} {unit}"
+    return f"{count / 1024:.1f} TiB"

@@ -32,10 +32,10 @@ class Owner:
 
 
 class Held:
-    """A lock that this process holds until `release`, or the end of a `with` block; `waited`: for another owner."""
+    """A lock that this process holds until `release`, or the end of a `with` block."""
 
-    def __init__(self, handle: int, path: Path, waited: bool) -> None:
-        self.path, self.waited = path, waited
+    def __init__(self, handle: int, path: Path) -> None:
+        self.path = path
         self._handle: int | None = handle
         self._unlink = False
         _held.add(self)
@@ -141,7 +141,7 @@ def _acquire(path: Path, flags: int, kind: int, wait: bool, on_wait: Callable[[O
             if _is_same_file(handle, path):
                 if flags & os.O_CREAT:
                     _write_owner(handle)
-                return Held(handle, path, waited)
+                return Held(handle, path)
         except BaseException:
             os.close(handle)
             raise

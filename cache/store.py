@@ -65,9 +65,9 @@ class Store:
         return next(filter(accept, reversed(self.artifacts(stage))), None)
 
     def nearest(self, stage: str, key_inputs: dict[str, Any]) -> Artifact | None:
-        """The artifact of `stage` with the fewest fields that differ from `key_inputs`; the newest of equals."""
-        newest_first = reversed(self.artifacts(stage))
-        return min(newest_first, key=lambda item: len(difference(item.key_inputs, key_inputs)), default=None)
+        """The other artifact of `stage` with the fewest fields that differ from `key_inputs`; the newest of equals."""
+        others = (item for item in reversed(self.artifacts(stage)) if item.key_inputs != key_inputs)
+        return min(others, key=lambda item: len(difference(item.key_inputs, key_inputs)), default=None)
 
     @contextmanager
     def claim(
@@ -92,12 +92,12 @@ class Store:
             ReadOnly, StoreIO: the work folder can't be made, or the disk failed inside the block.
             Corrupt, Newer: the artifact exists and can't be read.
         """
-        work = Work(self.root, stage, key, replaces=replaces)
+        work = Work(self.root, stage, key, replaces)
         if work.artifact is not None:
             yield work
             return
         with self._lock(stage, key, wait, on_wait) as held:
-            work = Work(self.root, stage, key, owner_waited=held.waited, replaces=replaces)
+            work = Work(self.root, stage, key, replaces)
             if work.artifact is None:
                 work.prepare(needs_bytes)
             try:

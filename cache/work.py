@@ -21,15 +21,12 @@ class Work:
         stage, key: which artifact.
         folder: what is put here will be published; what an interrupted run left is still here.
         scratch: for checkpoints: survives a crash, never published, deleted at publication.
-        owner_waited: another process held the claim first.
         artifact: set if the artifact exists: made by another process in the meantime, or published here.
         expected_bytes: about what the work takes on the disk, once the stage can tell; said if the disk runs full.
     """
 
-    def __init__(
-        self, root: Path, stage: str, key: str, *, owner_waited: bool = False, replaces: Artifact | None = None
-    ) -> None:
-        self.stage, self.key, self.owner_waited = stage, key, owner_waited
+    def __init__(self, root: Path, stage: str, key: str, replaces: Artifact | None = None) -> None:
+        self.stage, self.key = stage, key
         self._root, self._home = root, layout.work_of(root, stage, key)
         self._target = layout.path_of(root, stage, key)
         self.folder, self.scratch = self._home / "content", self._home / "scratch"
@@ -79,7 +76,7 @@ class Work:
         self.prepare()
 
     def take(self, made: Path) -> None:
-        """Publish `made`, a folder in `scratch`, instead of what an interrupted run left; raises as `prepare` does."""
+        """Put `made`, a folder in `scratch`, in the place of what an interrupted run left; raises as `prepare` does."""
         with translated(self.folder):
             disk.remove(self._home / _NOTE)  # it is of what goes now
             disk.remove(self.folder)

@@ -1,4 +1,4 @@
-"""The error family: each class carries the exit code that the command line ends with (docs: faults, exit codes)."""
+"""The error family: each class carries the exit code that the command line ends with (README: exit codes)."""
 
 from collections.abc import Sequence
 

@@ -65,12 +65,12 @@ def refuse_mixing(found: Artifact, origin: str | None, hint: str) -> None:
     if real and origin is None:
         raise InputError(
             f"{found.stage} {found.key[:8]} comes from {real[0]}, and this data set from the built-in world",
-            hint=f"{hint}, pass --root, or name the artifact with --from",
+            hint=f"{hint}; or pass --root, or name the artifact with --from",
         )
     if not real and origin is not None:
         raise InputError(
             f"{found.stage} {found.key[:8]} comes from the built-in world, and this data set from {origin}",
-            hint=f"{hint} --root, or name the artifact with --from to mix them",
+            hint=f"{hint}; or name the artifact with --from to mix them",
         )
 
 

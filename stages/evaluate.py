@@ -16,6 +16,7 @@ from hvd.datasets.labels import LABEL_MAPS, LabelMap
 from hvd.datasets.segmentation import SegmentationData
 from hvd.datasets.student_voxels import MovingVoxels
 from hvd.datasets.submission import PredictionWriter
+from hvd.errors import CheckFailedError
 from hvd.metrics.segmentation import Absent, confusion, iou, miou
 from hvd.models.config import UNetConfig
 from hvd.models.heads import SegmentationHead
@@ -48,7 +49,7 @@ def run(config: EvalConfig, inputs: Mapping[str, Path], work: Work, runtime: Run
     scored = config.split != "test"
     if scored:
         data.require_labels(rows)
-        protocol.warn_of_known(config, inputs["model"], data.frames)
+        protocol.warn_of_known(config, inputs, data.frames)
     writer = PredictionWriter(work.folder / "predictions", config.dataset, config.split) if config.predictions else None
 
     bands = len(config.range_edges_m) + 1
@@ -90,11 +91,17 @@ def load_model(folder: Path, num_classes: int, device: torch.device) -> tuple[Sp
 def predict(
     backbone: SparseUNet, head: SegmentationHead, data: SegmentationData, row: int, device: torch.device
 ) -> tuple[NDArray[np.int64], int]:
-    """Classes of all points (P,); those that are not finite get the frame's commonest. And how many those are."""
+    """Classes of all points (P,); those that are not finite get the frame's commonest. And how many those are.
+
+    Raises:
+        CheckFailedError: a score is not finite.
+    """
     batch = moved(data.batch([row]), device)
     if len(batch.coords) == 0:
         return np.zeros(len(batch.point_voxel), np.int64), len(batch.point_voxel)
     scores = head(backbone(batch.feature, batch.coords, 1))
+    if not bool(torch.isfinite(scores).all()):
+        raise CheckFailedError("the model's scores are not finite", where=data.frames.tokens[row])
     classes = scores.argmax(1)[batch.point_voxel.clamp(min=0)].cpu().numpy()
     missing = (batch.point_voxel < 0).cpu().numpy()
     if missing.any():

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from cache import disk
 from cache.work import Work
 from hvd import log
 from hvd.datasets.detection import BoxBatch, DetectionData, box_batch
@@ -39,7 +40,7 @@ def run(config: DetectEvalConfig, inputs: Mapping[str, Path], work: Work, runtim
     scored = config.split != "test"
     if scored:
         data.require_labels(rows)
-        protocol.warn_of_known(config, inputs["model"], data.frames)
+        protocol.warn_of_known(config, inputs, data.frames)
     tokens = [data.frames.tokens[row] for row in rows]
     folder = work.folder / RESULTS
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,9 +123,7 @@ def _objects(data: DetectionData, token: str, found: Detections) -> Objects:
 
 def write_result(path: Path, objects: Objects) -> None:
     """A result file, whole or not at all: a run that goes on takes it for finished."""
-    unfinished = path.with_suffix(".tmp")
-    unfinished.write_text("".join(f"{line}\n" for line in format_objects(objects)), encoding="ascii")
-    unfinished.replace(path)
+    disk.write_whole(path, "".join(f"{line}\n" for line in format_objects(objects)).encode("ascii"), "result")
 
 
 def summarise(

@@ -88,7 +88,7 @@ def run(config: FinetuneConfig, inputs: Mapping[str, Path], work: Work, runtime:
 
 
 def labelled_rows(config: FinetuneConfig | DetectFinetuneConfig, frames: Path, scenes: tuple[str, ...]) -> list[int]:
-    """The labelled frames of the training split (method.md, section 6).
+    """The labelled frames of the training split.
 
     Raises:
         InputError: the split is empty.

@@ -18,7 +18,7 @@ def part_ranges(count: int) -> list[range]:
 def make_parts(
     folder: Path, job: Callable[[range], Callable[[Path], None]], count: int, workers: int, label: str
 ) -> None:
-    """Make each missing part of `count` frames in `workers` processes (0: in this one).
+    """Make each missing part of `count` frames in `workers` processes (below 2: in this one).
 
     `job(frames)` gives a picklable function that writes the part of those frames to a path, complete or not at all.
 

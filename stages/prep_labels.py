@@ -33,11 +33,15 @@ def run(config: LabelsConfig, inputs: Mapping[str, Path], work: Work, runtime: R
     frames = Frames(inputs["frames"])
     data = only(open_dataset(config.dataset, inputs["data"], config.version), frames.tokens)
     if tuple(sample.token for sample in data.samples) != frames.tokens:
-        raise InputError("the data set and its prepared frames differ", where=inputs["data"], hint="run: hvd prep")
+        raise InputError(
+            "the data set and its prepared frames differ", where=inputs["data"], hint=f"run: hvd prep {config.dataset}"
+        )
 
     lacking = [sample.token for sample in data.samples if sample.labels_path is None]
     if len(lacking) == len(data.samples):
-        raise InputError("no sweep has labels", where=inputs["data"], hint="only hvd pretrain works without")
+        raise InputError(
+            "no sweep has labels", where=inputs["data"], hint="without labels: hvd pretrain, and hvd eval --split test"
+        )
     if lacking:
         log.info(f"{len(lacking)} of {len(data.samples)} sweeps have no labels; the first: {lacking[0]}")
     work.expected_bytes = 2 * int(frames.num_points.sum())

@@ -135,7 +135,7 @@ def build_networks(config: PretrainConfig) -> Distiller:
 def losses(
     config: PretrainConfig, networks: Distiller, teacher: Teacher | None, batch: PretrainBatch, step: tuple[int, int]
 ) -> tuple[Tensor, Terms]:
-    """The weighted loss of one batch, and its terms with their health figures (method.md, section 5)."""
+    """The weighted loss of one batch, and its terms with their health figures."""
     with _autocast(config, batch.pixels.device):
         features = image_features(teacher, batch.pixels)
         voxels = networks.student(batch.feature, batch.coords, batch.batch_size)

@@ -11,6 +11,7 @@ from typing import Any
 from hvd import log
 from hvd.datasets.prepared import Frames
 from hvd.models.config import UNetConfig
+from stages.selection import scenes_of
 from stages.specs import DetectEvalConfig, EvalConfig
 from stages.training_specs import DetectFinetuneConfig, FinetuneConfig, PretrainConfig, Schedule
 
@@ -165,12 +166,13 @@ def detection_line(config: DetectEvalConfig, inputs: Mapping[str, Path], frames:
     return "; ".join(parts)
 
 
-def warn_of_known(config: EvalConfig | DetectEvalConfig, model: Path, frames: Frames) -> None:
+def warn_of_known(config: EvalConfig | DetectEvalConfig, inputs: Mapping[str, Path], frames: Frames) -> None:
     """Say so where a model may have been labelled with what it is scored on: figures then tell what it remembers."""
-    trained = read(model)
+    trained = read(inputs["model"])
     assert isinstance(trained, dict), "a trained model carries its protocol"
     of, scored = trained.get("split", "paper train"), f"{config.splits} {config.split}"
-    if trained["data"] == data_name(frames) and (of == scored or of.endswith(" all") or config.split == "all"):
+    both = [scenes_of(inputs["frames"], frames.scenes, *name.split()) for name in (of, scored)]
+    if trained["data"] == data_name(frames) and set.intersection(*both):
         log.warn(
             f"scored on {scored}, and labelled with {trained['frames']} frames of {of}: it may have seen the answers"
         )

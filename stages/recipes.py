@@ -61,7 +61,7 @@ STILL = PointAugmentation(rotation_deg=0.0, shift_std_m=0.0, scale=(1.0, 1.0), f
 
 
 def paper() -> Recipe:
-    """The paper's protocol: method.md, sections 3 to 6."""
+    """The paper's protocol; where it differs from the releases: docs/decisions/0012."""
     teacher = TeacherConfig(name="resnet50")
     student = PAPER_UNET
     height, width = 224, 416

@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 Cells = Sequence[Mapping[str, Any]]
 
 _COMPARED = (RANDOM, IPV, HVDISTILL)
-_SHARES = {
-    "nuScenes-like": (1, 5, 10, 100),
-    "64-beam": (1, 10),
-    "KITTI-like": (5, 10, 20),
-}  # per cent of labels, by data set
+_DATA = {"nuScenes-like": "nuscenes", "64-beam": "semkitti", "KITTI-like": "kitti"}  # as figures name data sets
 _STYLE = (
     "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em;color:#222}"
     "table{border-collapse:collapse;font-size:13px}td,th{border:1px solid #ccc;padding:.25em .5em;text-align:right}"
@@ -66,8 +62,8 @@ def write_markdown(out: Path, cells: Cells, about: Mapping[str, Any], maps: Sequ
 def figures(cells: Cells, values: Values, maps: Sequence["Similarity"]) -> "list[tuple[str, Figure]]":
     """Titles and figures, those that the values suffice for."""
     made = [("All rows, every seed a dot", bars(values))]
-    for data in _SHARES:
-        if sum(any(_column(data, share) in found for found in values.values()) for share in _SHARES[data]) > 1:
+    for data in _DATA:
+        if sum(any(column in found for found in values.values()) for column in _shares(data).values()) > 1:
             made.append((f"By labelled share, {data}", curves(values, data)))
     probe = COLUMNS[0].name
     if any(cell["column"] == probe and cell["row"] in _COMPARED for cell in cells):
@@ -96,25 +92,25 @@ def bars(values: Values) -> "Figure":
 
 def curves(values: Values, data: str) -> "Figure":
     """mIoU over the labelled share, with 95 % intervals over seeds."""
+    shares = _shares(data)
     figure, axes = _axes(7.0)
     for row in (name for name in ROWS if name in values):
-        found = {
-            share: values[row][_column(data, share)] for share in _SHARES[data] if _column(data, share) in values[row]
-        }
+        found = {share: values[row][column] for share, column in shares.items() if column in values[row]}
         if not found:
             continue
         middle = [interval(list(every.values())) for every in found.values()]
         widths = [0.0 if point.num < 2 else point.half_width for point in middle]
         axes.errorbar(list(found), [p.mean for p in middle], widths, marker="o", capsize=3, label=row)
     axes.set_xscale("log")
-    axes.set_xticks(_SHARES[data], [f"{share}%" for share in _SHARES[data]])
+    axes.set_xticks(list(shares), [f"{share}%" for share in shares])
     axes.set_xlabel("labelled part of the training data")
     _finish(axes, "mIoU (KITTI-like: mAP), %")
     return figure
 
 
-def _column(data: str, share: int) -> str:
-    return next(c.name for c in COLUMNS if c.name.startswith(f"{data} {share}%"))
+def _shares(data: str) -> dict[int, str]:
+    """The fine-tuned columns of a data set by their labelled share in per cent."""
+    return {int(c.labels.removesuffix("%")): c.name for c in COLUMNS if c.dataset == _DATA[data] and not c.probe}
 
 
 def _grouped(cells: Cells, column: str, field: str) -> "Figure":

@@ -27,6 +27,7 @@ from stages.intact import require_intact
 from stages.provenance import provenance
 from stages.resume import take_up
 from stages.runtime import Run, Runtime
+from stages.specs import Stage
 
 if TYPE_CHECKING:
     from stages.planning import Status
@@ -216,7 +217,7 @@ class Runner:
             origin = provenance(module.__name__)  # now: the files may change while it runs
             older = take_up(work, step.stage, origin["code"], self.inputs.states(step))
             paths = {name: item.path for name, item in resolved.items()}
-            with memory_errors(step.stage.name):
+            with memory_errors(step.stage):
                 metrics = run(step.config, paths, work, self.runtime)
             ended = time.monotonic()
             self.inputs.require_unchanged(step, key_inputs, work)
@@ -249,7 +250,7 @@ def _device(module: ModuleType, runtime: Runtime) -> str:
 
 
 @contextmanager
-def memory_errors(stage: str) -> Iterator[None]:
+def memory_errors(stage: Stage) -> Iterator[None]:
     """Say in one line that a stage ran out of memory, the GPU's or the machine's.
 
     Raises:
@@ -261,9 +262,9 @@ def memory_errors(stage: str) -> Iterator[None]:
         if not isinstance(error, MemoryError) and not any(text in str(error) for text in _OUT_OF_MEMORY):
             raise
         why = (str(error).splitlines() or [""])[0]
-        smaller = "a smaller batch (in pretrain: more accumulate, which means fewer negatives)"
-        hint = f"free some, or use {smaller}, fewer --workers or --device cpu"
-        raise ResourceError(f"{stage} ran out of memory", why=why, hint=f"{hint}; checkpoints are kept") from error
+        smaller = "a smaller batch (in pretrain: more accumulate, which means fewer negatives); checkpoints are kept"
+        hint = "free some, or use fewer --workers or --device cpu" + (f", or {smaller}" if stage.trains else "")
+        raise ResourceError(f"{stage.name} ran out of memory", why=why, hint=hint) from error
 
 
 def _run_in_child(

@@ -15,20 +15,31 @@ SPLITS_FILE = "splits.json"
 
 
 def rows_of(frames: Path, scenes: Sequence[str], splits: str, split: str) -> list[int]:
-    """Rows of the frames in `split` ("train", "val" or "all") of the lists `splits` ("paper" or "parametrize").
+    """Rows of the frames in `split` ("train", "val", "test" or "all") of the lists `splits` ("paper" or "parametrize").
 
     Raises:
         InputError: the split holds no frame.
     """
-    lists = json.loads((frames / SPLITS_FILE).read_text(encoding="utf8"))[splits]
-    chosen = set(scenes) if split == "all" else set(lists.get(split, ()))
+    chosen = scenes_of(frames, scenes, splits, split)
     rows = [row for row, scene in enumerate(scenes) if scene in chosen]
     if not rows:
+        lists = _lists(frames)[splits]
         have = {name: sum(scene in set(names) for scene in scenes) for name, names in lists.items()}
         counts = ", ".join(f"{name} {count}" for name, count in have.items() if count) or "no split has any"
         raise InputError(f"split {split} holds no frame", why=f"frames present: {counts}", hint=OTHER_SPLIT)
-    log.info(f"split {split} ({splits}): {len(rows)} frames of {len(chosen & set(scenes))} scenes")
+    log.info(f"split {split} ({splits}): {len(rows)} frames of {len(chosen)} scenes")
     return rows
+
+
+def scenes_of(frames: Path, scenes: Sequence[str], splits: str, split: str) -> set[str]:
+    """Those of `scenes` that are in a split, named as for `rows_of`."""
+    return set(scenes) if split == "all" else set(scenes) & set(_lists(frames)[splits].get(split, ()))
+
+
+def _lists(frames: Path) -> dict[str, dict[str, list[str]]]:
+    """What `write_splits` wrote."""
+    lists: dict[str, dict[str, list[str]]] = json.loads((frames / SPLITS_FILE).read_text(encoding="utf8"))
+    return lists
 
 
 def usable(rows: Sequence[int], counts: NDArray[np.int64], tokens: Sequence[str], lack: str) -> list[int]:

@@ -100,7 +100,7 @@ def _config(student: Artifact) -> PretrainConfig:
 def _find(store: Store, parent: dict[str, str]) -> Artifact:
     found = store.find(parent["stage"], parent["key"])
     if found is None:
-        raise InputError(f"{parent['stage']} {parent['key'][:8]} is gone", where=store.root, hint="run it again")
+        raise InputError(f"{parent['stage']} {parent['key'][:8]} is gone", where=store.root, hint="make it anew")
     require_intact(found)
     return found
 

@@ -26,7 +26,7 @@ def offering_to_skip() -> Iterator[None]:
 
 
 def bad_samples(data: AnyDataset, workers: int) -> dict[str, InputError]:
-    """The samples with a sweep or an image that can't be read, by token, in `workers` processes (0: in this one)."""
+    """The samples with a sweep or an image that can't be read, by token; `workers` as `run_all` takes them."""
     parts = [part_of(data, frames) for frames in part_ranges(len(data.samples))]
     found = run_all(_bad_in, parts, workers, f"checking {data.name}")
     return {token: error for bad in found for token, error in bad.items()}

@@ -223,6 +223,9 @@ class DetectFinetuneConfig(Schedule):
         sampled = [name for name, _ in self.sampling.up_to] if self.sampling else []
         if unknown := sorted({*classes, *sampled} - set(get_args(ObjectName))):
             raise ValueError(f"unknown class {', '.join(unknown)}: valid are {', '.join(get_args(ObjectName))}")
-        if len(set(classes)) < len(classes):
-            raise ValueError(f"a class is named twice in {', '.join(classes)}")
+        for names in (classes, sampled):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a class is named twice in {', '.join(names)}")
+        if sampled and not {*sampled} & {*classes}:
+            raise ValueError(f"sampling is of {', '.join(sampled)}, the detector of {', '.join(classes)}")
         return self

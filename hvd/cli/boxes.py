@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hvd.cli.draw import prep_again
 from hvd.datasets.fingerprint import kitti_folder
 from hvd.datasets.kitti_files import Calibration, Objects, read_calibration, read_labels, read_results
 from hvd.drawing import BoxSet, Lines
@@ -49,7 +50,7 @@ def _data_root(store: "Store", item: "Artifact") -> Path:
         return Path(item.details["sources"]["data"])
     found = store.find("world", world["key"])
     if found is None:
-        raise InputError("the world behind the frames is gone", where=world["key"][:8], hint="run: hvd prep kitti")
+        raise InputError("the world behind the frames is gone", where=world["key"][:8], hint=f"run: {prep_again(item)}")
     return found.path
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import typer
 
+from cache.errors import readable_bytes
 from hvd import log
 from hvd.cli.options import DATA_SETS, DEFAULT_STORE, Json, Root, StorePath, Version, data_set_at, emit, find_source
-from hvd.cli.tables import print_table, readable_bytes
+from hvd.cli.tables import print_table
 from hvd.datasets.fingerprint import has_labels
 from hvd.errors import CheckFailedError, HvdError
 

@@ -156,11 +156,11 @@ def find_images(store: "Store", item: "Artifact") -> "Artifact":
 
 def prep_again(item: "Artifact") -> str:
     """The command that prepares all of the data behind the frames `item`."""
-    config, root = item.key_inputs["config"], item.details["sources"].get("data")
-    options = {"--recipe": item.details["recipe"]}
-    if root is not None:  # the built-in world has neither
-        options |= {"--root": root, "--version": config.get("version")}
-    return shlex.join(["hvd", "prep", config["dataset"], *(x for pair in options.items() if pair[1] for x in pair)])
+    config, root = item.key_inputs["config"], item.details["sources"].get("data", "world")  # the world is an artifact
+    options = {"--recipe": item.details["recipe"], "--root": root, "--version": config.get("version")}
+    flags = {"--full-hash": item.details.get("full_hash"), "--skip-bad": config.get("skip_bad")}
+    words = [word for pair in options.items() if pair[1] for word in pair] + [name for name in flags if flags[name]]
+    return shlex.join(["hvd", "prep", config["dataset"], *words])
 
 
 def arrange(shown: "Frame") -> list[int]:

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cache.errors import readable_bytes
 from hvd import log
 from hvd.cli.lineage import cells, trace
 from hvd.cli.options import DEFAULT_STORE, Json, KeyPrefix, StorePath, emit
 from hvd.cli.summary import summary
-from hvd.cli.tables import print_line, print_table, readable_bytes, short_time
+from hvd.cli.tables import print_line, print_table, short_time
 from hvd.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def explain(key: KeyPrefix, store: StorePath = DEFAULT_STORE, json_: Json = Fals
 
     opened = Store(store)
     item = opened.resolve(key)
-    others = [other for other in reversed(opened.artifacts(item.stage)) if other.key != item.key]
-    nearest = min(others, key=lambda other: len(difference(other.key_inputs, item.key_inputs)), default=None)
+    nearest = opened.nearest(item.stage, item.key_inputs)
     changes = [] if nearest is None else difference(nearest.key_inputs, item.key_inputs)
     if json_:
         fields = [{"field": name, "this": new, "nearest": old} for name, old, new in changes]

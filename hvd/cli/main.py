@@ -127,7 +127,7 @@ def _remedy(error: BaseException) -> str:
     if isinstance(error, errors.ReadOnly):
         return "; name a folder that you may write to with --store"
     if isinstance(error, errors.Corrupt):
-        return "; run: hvd gc --damaged --yes, then this command again"
+        return "; run: hvd gc --damaged --yes (a pinned one: hvd unpin it first), then this command again"
     if isinstance(error, CorruptError) and not error.hint:
         return "; run: hvd verify --repair, then this command again"
     return ""

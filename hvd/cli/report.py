@@ -1,5 +1,6 @@
 """`hvd report`: the study's results as a page with figures, from the file that `hvd table` wrote."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -38,7 +39,7 @@ def report(
     check_file(out, "page", (".html", ".md"))
     document = load(results)
     if not document["cells"]:
-        raise InputError("no results", where=results, hint="run: hvd table")
+        raise InputError("no results", where=results, hint=f"run: hvd table --out {shlex.quote(str(results))}")
     maps = similarity_maps(Store(store), document["cells"])
     if out.suffix.lower() == ".md":
         write_markdown(out, document["cells"], document, maps)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cache.errors import free_bytes
+from cache.errors import free_bytes, readable_bytes
 from hvd import log
 from hvd.cli.options import Common, Root, Version, check_folder, data_set_at, emit, stage_command
 from hvd.cli.scores import print_scores
 from hvd.cli.summary import summary
-from hvd.cli.tables import print_table, readable_bytes
+from hvd.cli.tables import print_table
 from hvd.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -186,6 +186,8 @@ def export(
         check_folder(out)
     if what == "features" and format_ is not None:
         raise UsageError("--format is of weights; features are HDF5", hint="leave it out")
+    if what == "student" and split is not None:
+        raise UsageError("--split is of features; a student has no frames", hint="leave it out")
     source = common.source(dataset or (data_set_at(root) if root else "nuscenes"), root, version)
     recipe = common.load(source) if what == "features" else common.load_quietly(source)
     runner = common.runner(source)
@@ -254,20 +256,30 @@ def _stored(
     if latest is None:
         what = f"{stage} artifact" if kind is None else f"{stage} artifact of a {STUDENT_CONFIGS[kind].title}"
         recipes = choice.other_recipes(runner.store, stage, recipe, kind)
-        root = None if source is None else source.root
-        usual = source is None or recipe == ("paper" if root else "mini")
-        place = shlex.quote(str(root)) if dataset else "FOLDER"  # a student may come of other data
-        same = (f" --root {place}" if root else "") + ("" if usual else f" --recipe {recipe}")
-        if root and not dataset:
-            same += "; FOLDER is one of nuScenes, or with --dataset kitti one of KITTI"
         others = f"the store has some of --recipe {', '.join(recipes)}" if recipes else ""
-        raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=hint + same)
+        remedy = hint + _same_options(recipe, source, dataset)
+        raise InputError(f"no {what} of recipe {recipe} in the store", why=others, hint=remedy)
     places = ", ".join(sorted(set(latest.details["data"].values())))
     what = ", ".join(filter(None, (summary(latest), f"of {places or 'no data set'}")))
     log.info(f"from the newest: {stage} {latest.key[:8]}, {what}")
     if source is not None:
-        choice.refuse_mixing(latest, str(source.root) if source.root else None, hint)
+        world = "" if source.root else " --root world"
+        remedy = hint + world + _same_options(recipe, source, dataset)
+        choice.refuse_mixing(latest, str(source.root) if source.root else None, remedy)
     return Stored(latest.stage, latest.key)
+
+
+def _same_options(recipe: str, source: "Source | None", dataset: str | None) -> str:
+    """Options of the command that makes what is missing: the root, if it is of the same data set, and the recipe."""
+    root = None if source is None else source.root
+    usual = source is None or recipe == ("paper" if root else "mini")
+    chosen = "" if usual else f" --recipe {recipe}"
+    if not root:
+        return chosen
+    if dataset:
+        return f" --root {shlex.quote(str(root))}{chosen}"
+    # A student may come of other data than it is used on.
+    return f" --root FOLDER{chosen}; FOLDER is one of nuScenes, or with --dataset kitti one of KITTI"
 
 
 def execute(common: Common, steps: Sequence["Step"], source: "Source", runner: "Runner | None" = None) -> None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cache.errors import readable_bytes
 from hvd import log
 from hvd.cli.options import DEFAULT_STORE, Json, StorePath, emit, require_store
-from hvd.cli.tables import print_line, print_table, readable_bytes, short_time
+from hvd.cli.tables import print_line, print_table, short_time
 from hvd.errors import CheckFailedError
 
 if TYPE_CHECKING:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cache.errors import readable_bytes
 from hvd import log
 from hvd.cli.options import DEFAULT_STORE, Json, KeyPrefix, StorePath, check_file, emit
-from hvd.cli.tables import print_table, readable_bytes
+from hvd.cli.tables import print_table
 from hvd.errors import CorruptError, InputError, ResourceError, UsageError
 
 if TYPE_CHECKING:

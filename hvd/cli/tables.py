@@ -26,17 +26,6 @@ def print_line(text: str) -> None:
     sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
 
 
-def readable_bytes(count: float) -> str:
-    """A size with a binary unit: 1.5 MiB."""
-    if count < 1024:
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        count /= 1024
-        if count < 1024:
-            return f"{count:.1f} {unit}"
-    return f"{count / 1024:.1f} TiB"
-
-
 def short_time(moment: str) -> str:
     """An ISO 8601 time to the minute."""
     return moment[:16].replace("T", " ")

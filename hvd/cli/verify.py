@@ -32,7 +32,7 @@ def verify(
 
     opened = Store(store)
     require_store(store)
-    hint = "it can't be repaired; remove: hvd gc --damaged --yes, then run the command that made it"
+    hint = "it can't be repaired; remove: hvd gc --damaged --yes (after hvd unpin, if pinned), then make it anew"
     try:
         items = opened.artifacts() if key is None else [opened.resolve(key)]
     except Corrupt as error:

@@ -78,10 +78,10 @@ def drop_cuboid(
         return keep
     centre = points[rng.choice(finite)]
     half = half_share * np.ptp(points[finite], axis=0)
-    cut = ~(np.abs(points - centre) < half).all(axis=1)
-    left = np.bincount(pairs.camera[cut[pairs.point]], minlength=256)
+    outside = ~(np.abs(points - centre) < half).all(axis=1)
+    left = np.bincount(pairs.camera[outside[pairs.point]], minlength=256)
     seeing = np.bincount(pairs.camera, minlength=256) > 0
-    return cut if (left[seeing] >= min_pairs).all() else keep
+    return outside if (left[seeing] >= min_pairs).all() else keep
 
 
 def warp_image(image: NDArray[np.uint8], aug_from_image: Float64, out_width: int, out_height: int) -> NDArray[np.uint8]:

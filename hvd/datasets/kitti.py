@@ -26,7 +26,6 @@ from hvd.geometry.se3 import inverse
 POINT_FIELDS = 4  # x, y, z, reflectance 0..1
 CAMERA = "image_2"
 _HELD_OUT = 7  # one training frame of seven
-CLASSES = ("Car", "Pedestrian", "Cyclist")
 """What the benchmark scores."""
 
 
@@ -38,7 +37,6 @@ class KittiDataset:
     samples: tuple[Sample, ...]
     version: str | None = None
     name: str = "kitti"
-    classes: tuple[str, ...] = CLASSES
 
     def read_points(self, sample: Sample) -> NDArray[np.float32]:
         """Points (N, 4): x, y, z in metres, LiDAR frame, and reflectance as recorded.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd.datasets.fingerprint import check_layout
-from hvd.datasets.labels import NUSCENES, NUSCENES_CATEGORIES
+from hvd.datasets.labels import NUSCENES_CATEGORIES
 from hvd.datasets.sample import CameraView, Sample, read_label_file, read_records, read_rgb
 from hvd.datasets.splits import Splits, parametrize, present, splits_of
 from hvd.datasets.tables import Record, Table, read_table
@@ -37,7 +37,6 @@ class NuScenesDataset:
     root: Path
     samples: tuple[Sample, ...]
     name: str = "nuscenes"
-    classes: tuple[str, ...] = NUSCENES.names
 
     def read_points(self, sample: Sample) -> NDArray[np.float32]:
         """Points (N, 4): x, y, z in metres, LiDAR frame, and intensity / 255.

@@ -72,14 +72,14 @@ def write_frames(path: Path, frames: Sequence[Frame], attributes: Mapping[str, A
         write_array(group, "sparse_depth", np.stack([frame.sparse_depth for frame in frames]), 1)
 
 
-def write_labels(path: Path, labels: Sequence[NDArray[np.uint16]], attributes: Mapping[str, Any] | None = None) -> None:
+def write_labels(path: Path, labels: Sequence[NDArray[np.uint16]]) -> None:
     """Write one part of raw class ids, one array (P,) for each frame, complete or not at all.
 
     Raises:
         FileExistsError: the part is there already.
     """
     counts = [len(label) for label in labels]
-    with _new_part(path, attributes or {}) as group:
+    with _new_part(path, {}) as group:
         _write_offsets(group, "point_offset", counts)
         write_array(group, "label", np.concatenate(labels).astype(np.uint16), near_one_item(counts))
 

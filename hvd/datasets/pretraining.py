@@ -1,7 +1,7 @@
 """Pre-training samples: prepared parts in, augmented and matched tensors out.
 
 Letters: B samples, K cameras, V voxels, M point-pixel pairs, (H, W) network input, (h, w) teacher feature map.
-Points, lifted pixels and the BEV grid all live in the augmented LiDAR frame (method.md, section 1).
+Points, lifted pixels and the BEV grid all live in the augmented LiDAR frame.
 """
 
 from collections.abc import Sequence

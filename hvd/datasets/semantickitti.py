@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvd.datasets.fingerprint import check_layout, point_files
-from hvd.datasets.labels import SEMANTICKITTI
 from hvd.datasets.sample import CameraView, Sample, read_label_file, read_records, read_rgb
 from hvd.datasets.splits import SEMANTICKITTI_PAPER, SEMANTICKITTI_PARAMETRIZE, Splits, present, splits_of
 
@@ -21,7 +20,6 @@ class SemanticKittiDataset:
     root: Path
     samples: tuple[Sample, ...]
     name: str = "semkitti"
-    classes: tuple[str, ...] = SEMANTICKITTI.names
 
     def read_points(self, sample: Sample) -> NDArray[np.float32]:
         """Points (N, 4): x, y, z in metres, LiDAR frame, and remission as recorded.

@@ -19,7 +19,7 @@ class Voxels:
     """One voxelised sweep."""
 
     coords: NDArray[np.int32]  # (V, 3) floor(point / voxel size), ascending, may be negative
-    feature: NDArray[np.float32]  # (V, 1) mean intensity of the voxel's points
+    feature: NDArray[np.float32]  # (V, F) mean of its points: intensity, or x, y, z and intensity
     point_voxel: NDArray[np.int64]  # (N,) voxel of each point, -1 for none
 
 
@@ -29,7 +29,7 @@ class Batch:
 
     coords: NDArray[np.int32]  # (V, 4) sample, x, y, z, all >= 0
     origin: NDArray[np.int32]  # (3,) what was subtracted from x, y, z
-    feature: NDArray[np.float32]  # (V, 1)
+    feature: NDArray[np.float32]  # (V, F)
     point_voxel: NDArray[np.int64]  # (N,) row of the batch's voxels, -1 for none; samples end to end
     voxel_counts: NDArray[np.int64]  # (B,)
     batch_size: int

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from hvd.geometry.grid import GridSpec
 
-CODE = 8
 _LOG_SIZE = math.log(100)  # decoded edges lie between 1 cm and 100 m, whatever a network says
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int64, Integer
 from torch import Tensor
 from torch.nn import functional as F
 
-IGNORED = 255
+from hvd.datasets.labels import IGNORED
 
 
 def cross_entropy(logits: Float[Tensor, "N C"], labels: Integer[Tensor, " N"]) -> Float[Tensor, ""]:

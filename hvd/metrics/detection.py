@@ -73,15 +73,12 @@ class Evaluation:
         return {"/".join(key): self.ap(*key) for key in self.curves}
 
 
-def evaluate(
-    truth: Sequence[Objects], detections: Sequence[Objects], classes: Sequence[str] = tuple(MIN_OVERLAP)
-) -> Evaluation:
+def evaluate(truth: Sequence[Objects], detections: Sequence[Objects]) -> Evaluation:
     """Score detections.
 
     Args:
         truth: the labelled objects of each frame.
         detections: what was detected in each, with scores; the same frames in the same order.
-        classes: which to score.
 
     Returns:
         Curves of zeros for a class that is never detected; the program prints nothing then. Where no detection counts
@@ -97,7 +94,7 @@ def evaluate(
     curves: Curves = {}
     for kind in ("2d", "bev", "3d"):
         pairs = overlapping(kind, true, found)
-        for name in classes:
+        for name in MIN_OVERLAP:
             for difficulty in DIFFICULTIES:
                 precision, similarity = _curve(kind, name, difficulty, true, found, pairs)
                 curves[kind, name, difficulty] = precision

@@ -5,8 +5,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORED = 255
-
+from hvd.datasets.labels import IGNORED
 
 Absent = Literal["skip", "zero"]  # what a class in neither truth nor prediction counts as
 

@@ -69,7 +69,8 @@ def find_boxes(maps: CentreMaps, grid: GridSpec, config: DecodeConfig) -> list[D
 def _sample_boxes(peaks: Tensor, code: Tensor, grid: GridSpec, config: DecodeConfig) -> Detections:
     """Boxes from peaks (K, X, Y) and codes (8, X, Y)."""
     scores, place = peaks.flatten().topk(min(config.candidates, peaks.numel()))
-    scores, place = scores[scores >= config.min_score], place[scores >= config.min_score]
+    found = (scores >= config.min_score) & (scores > 0)  # 0: no peak
+    scores, place = scores[found], place[found]
     classes, cell = place // grid.num_cells, place % grid.num_cells
     width = grid.shape[1]
     index = torch.stack([cell // width, cell % width], dim=1)

@@ -37,7 +37,7 @@ class Cameras:
 
 
 def released_geometry(cameras: Cameras, height: int, width: int) -> Cameras:
-    """The cameras as the paper's public code lifts from them, for comparison only: method.md, section 1.
+    """The cameras as the paper's public code lifts from them, for comparison only.
 
     Its point augmentation never reaches the lifting, its image matrix has x and y swapped, and its flip is about the
     height instead of the width (of the network's input, in pixels).

@@ -121,8 +121,8 @@ class StridedConv(SparseConvolution):
 class UpConv(SparseConvolution):
     """The transpose of the DownConv with the same `key`: back onto exactly the voxels that one took in."""
 
-    def __init__(self, in_channels: int, out_channels: int, key: str, stride: int | Sequence[int] = 2) -> None:
-        super().__init__(3, in_channels, out_channels, stride, inverse=True, bias=False, indice_key=key)
+    def __init__(self, in_channels: int, out_channels: int, key: str) -> None:
+        super().__init__(3, in_channels, out_channels, 2, inverse=True, bias=False, indice_key=key)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         """(U, in_channels) -> (V, out_channels)."""

@@ -30,7 +30,7 @@ def frustum_cells(
     aug_from_image: Tensor,
     aug_from_lidar: Tensor,
 ) -> Tensor:
-    """Grid cell of each feature cell's centre, lifted at each depth (method.md section 1).
+    """Grid cell of each feature cell's centre, lifted at each depth.
 
     Args:
         grid: x, y, z in the augmented LiDAR frame; one cell in z is the slab.

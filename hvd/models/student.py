@@ -21,8 +21,9 @@ from hvd.models.weights import load_checkpoint, load_into, load_student
 
 FILE = "student.safetensors"
 HEAD_FILE = "head.safetensors"
-# Weights fit any: a convolution looks around itself alone, and the momentum is of this training, not of the one before.
-_NOT_IN_WEIGHTS = {"range_min_m", "range_max_m", "norm_momentum"}
+# Weights fit any: a convolution looks around itself alone, the momentum is of this training, not of the one before, and
+# what pre-training read at the points is nothing to a detector.
+_NOT_IN_WEIGHTS = {"range_min_m", "range_max_m", "norm_momentum", "read"}
 
 
 @overload

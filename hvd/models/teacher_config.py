@@ -35,8 +35,8 @@ _BUNDLED_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf7
 class TeacherConfig(Config):
     """Which frozen image network teaches, and the file its weights come from.
 
-    `weights` and `sha256` say where the weights are, not what they are: they stay out of `resolved()`, and
-    `weights_digest` enters a key in their place.
+    `weights` and `sha256` say where the weights are, not what they are: they stay out of `resolved()`, and the file
+    itself is an input of the stages that read it.
     """
 
     name: Literal["efficientnet_lite0", "resnet50"] = "efficientnet_lite0"

@@ -18,6 +18,7 @@ from hvd.models.sparse import (
     sparse_tensor,
 )
 
+IN_CHANNELS = 1  # mean intensity of a voxel's points
 _LEVELS = 4
 _TOTAL_STRIDE = 2**_LEVELS
 
@@ -29,12 +30,12 @@ class SparseUNet(nn.Module):
         out_channels: width of the output features.
     """
 
-    def __init__(self, config: UNetConfig, in_channels: int = 1) -> None:
+    def __init__(self, config: UNetConfig) -> None:
         super().__init__()
         planes, layers, momentum = config.planes, config.layers, config.norm_momentum
         widths = [config.stem, *planes[:_LEVELS]]  # by level: what the encoder hands on, and the decoder takes up
         self.out_channels: int = planes[-1]
-        self.stem = ConvNorm(SubmanifoldConv(in_channels, config.stem, "subm0"), momentum)
+        self.stem = ConvNorm(SubmanifoldConv(IN_CHANNELS, config.stem, "subm0"), momentum)
         self.down = nn.ModuleList()
         self.encoder = nn.ModuleList()
         for level in range(1, _LEVELS + 1):
@@ -51,7 +52,7 @@ class SparseUNet(nn.Module):
             below = here
 
     def forward(self, feature: Tensor, coords: Tensor, batch_size: int) -> Tensor:
-        """Features (V, in_channels) float32 at coords (V, 4) int32 [batch, x, y, z] >= 0 -> (V, out_channels)."""
+        """Features (V, 1) float32 at coords (V, 4) int32 [batch, x, y, z] >= 0 -> (V, out_channels)."""
         with torch.autocast(feature.device.type, enabled=False):
             x = sparse_tensor(feature.float(), coords, batch_size, bounding_shape(coords, _TOTAL_STRIDE))
             x = self.stem(x)

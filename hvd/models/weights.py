@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
@@ -38,6 +39,15 @@ RESNET_LAYOUTS = (
     Layout("torchvision", "", ""),  # DINO publishes its bare backbone like this too
 )
 _FIRST_KEY = "conv1.weight"
+
+# What training checkpoints keep beside tensors, all of it plain data. DINO's have their command line in a Namespace;
+# OpenPCDet's have learning rates that are NumPy's numbers, under its old name of a module or its new one.
+_PLAIN: list[Any] = [
+    argparse.Namespace,
+    np.dtype,
+    type(np.dtype(np.float64)),
+    *((np.float64(0).__reduce__()[0], f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
+]
 
 # What torch's restricted unpickler raises on damaged bytes: found by fuzzing, as tests/models/test_weights.py does, and
 # the last two that an absurd size can lead to.
@@ -81,8 +91,7 @@ def _read_safetensors(path: Path) -> State:
 
 def _read_pickle(path: Path) -> Any:
     try:
-        # DINO's training checkpoints keep their command line in a Namespace: plain data, and nothing is called.
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_PLAIN), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # on damaged files it warns of odd pickle protocols before it fails
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:

@@ -106,7 +106,7 @@ def _wait(batches: Iterator[T], worker: int, doing: "Array[c_longlong]", name: C
             draws = [doing[2 * worker + 1]] if silent else [draw for pid, draw in at.items() if str(pid) in dead]
             what, why = ("hangs", f"silent for {_TIMEOUT_S} s") if silent else ("died", "killed, or out of memory")
             raise ResourceError(f"a data-loading worker {what}", where="; ".join(map(name, draws)), why=why,
-                                hint="checkpoints are kept; --workers 0 shows where it stops") from error  # fmt: skip
+                                hint="what was saved is kept; --workers 0 shows where it stops") from error  # fmt: skip
 
 
 def _kill(workers: Collection[int | None]) -> None:

@@ -11,7 +11,6 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # comes with scikit-learn
 
 from cache import disk
-from hvd.errors import InputError
 from hvd.pool import doing, run_all
 from hvd.world import kitti_object_writer, kitti_writer, nuscenes_writer
 from hvd.world.config import RigName, WorldConfig
@@ -39,14 +38,14 @@ def write_world(config: WorldConfig, out: Path, notes: Path, workers: int) -> No
 
     The bytes depend on the config, not on the number of workers; on a CPU with other vector instructions NumPy may
     round the last digit of a few poses otherwise. A finished drive leaves its record in `notes`, and is kept if the
-    same world is written again with the same `notes`.
+    same world is written again with the same `notes`, which are of one config.
 
     Raises:
-        InputError: the notes are of another config.
         ResourceError: a worker process died or hangs.
     """
     jobs = _jobs(config, out)
-    _prepare(config, out, notes)
+    notes.mkdir(parents=True, exist_ok=True)
+    _prepare_folders(config, out)
     records = run_all(partial(_drive, notes), jobs, workers, f"world ({config.rig})")
     if config.rig == "nuscenes":
         nuscenes_writer.write_tables(config, records, _channels(config), out)
@@ -63,13 +62,7 @@ def about_bytes(config: WorldConfig) -> int:
     return int((config.train_scenes + config.val_scenes) * config.frames_per_scene * (21 * rays + 1.3 * pixels))
 
 
-def _prepare(config: WorldConfig, out: Path, notes: Path) -> None:
-    """Make the folders, and note which world this is."""
-    marker, stamp = notes / "config.json", json.dumps(config.resolved(), sort_keys=True)
-    if marker.exists() and marker.read_text() != stamp:
-        raise InputError("an unfinished world of another config is here", where=out, hint="name an empty folder")
-    notes.mkdir(parents=True, exist_ok=True)
-    disk.write_whole(marker, stamp.encode(), "world")
+def _prepare_folders(config: WorldConfig, out: Path) -> None:
     if config.rig == "nuscenes":
         nuscenes_writer.prepare_folders(out, _channels(config))
     elif config.rig == "kitti":

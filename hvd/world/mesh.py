@@ -70,10 +70,10 @@ def placed(mesh: Mesh, world_from_local: ArrayLike) -> Mesh:
     return replace(mesh, corner=corner.astype(np.float32))
 
 
-def moved(mesh: Mesh, x: float = 0.0, y: float = 0.0, z: float = 0.0, *, yaw: float = 0.0, pitch: float = 0.0) -> Mesh:
-    """The mesh turned (radians; pitch lowers the nose first), then shifted."""
+def moved(mesh: Mesh, x: float = 0.0, y: float = 0.0, z: float = 0.0, *, yaw: float = 0.0) -> Mesh:
+    """The mesh turned about z (radians), then shifted."""
     matrix = np.eye(4)
-    matrix[:3, :3] = rotation(yaw, pitch)
+    matrix[:3, :3] = rotation(yaw)
     matrix[:3, 3] = x, y, z
     return placed(mesh, matrix)
 

@@ -24,7 +24,7 @@ _EPSILON_M = 0.01  # shadow rays start this far from their surface
 class Attributes:
     """Triangle attributes laid out for gathering by hit; one row a triangle."""
 
-    row: F32  # (T, 20), its columns named below
+    row: F32  # (T, 20), its columns named above
     texture: NDArray[np.int32]  # (T,)
     kind: NDArray[np.uint8]  # (T,)
     instance: NDArray[np.int32]  # (T,)

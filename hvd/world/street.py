@@ -21,7 +21,7 @@ SIDE_M = 60.0  # and across
 class Strip:
     """A band of ground along the street, from `near` to `far` metres beside the centre line on one side."""
 
-    use: str  # lane, park, island, walk, verge, garden, lot, field
+    use: str  # lane, park, island, plaza, walk, verge, garden, lot, field
     kind: Kind
     near: float
     far: float

@@ -40,7 +40,7 @@ def test_the_newest_of_the_same_origin_is_taken(store: Store, students: dict[str
     shutil.rmtree(students["unet"].path)
     result = run(store, "finetune", "semkitti", "--recipe", "smoke", "--dry-run")
     assert code(result) == 3 and real.key[:8] in str(result.exception)
-    assert "run: hvd pretrain, pass --root, or name" in str(result.exception)
+    assert "run: hvd pretrain --root world --recipe smoke; or pass --root, or name" in str(result.exception)
 
 
 def test_a_voxelnet_is_refused_for_segmentation_before_anything_runs(

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from hvd.metrics.segmentation import IGNORED, confusion, iou, miou
+from hvd.datasets.labels import IGNORED
+from hvd.metrics.segmentation import confusion, iou, miou
 
 
 def test_confusion_by_hand() -> None:

@@ -125,6 +125,15 @@ def test_boxes_come_from_the_targets_own_maps() -> None:
     assert none.boxes.shape == (0, 7) and none.scores.shape == none.classes.shape == (0,)
 
 
+def test_what_is_no_peak_is_no_box_however_low_the_score_may_be() -> None:
+    """Heat that rises from cell to cell has one peak for each class."""
+    cells = TINY.grid.num_cells
+    heat = torch.linspace(-3, 3, cells).expand(1, 2, cells).reshape(1, 2, *TINY.grid.shape)
+    maps = CentreMaps(heat, torch.zeros(1, 8, *TINY.grid.shape))
+    (found,) = find_boxes(maps, TINY.grid, DecodeConfig(min_score=0.0, max_overlap=1.0))
+    assert sorted(found.classes.tolist()) == [0, 1]
+
+
 def test_an_untrained_heads_heat_is_its_prior() -> None:
     head = CentreHead(CentreHeadConfig(), 4)
     torch.nn.init.zeros_(head.branches["heat"][1].weight)

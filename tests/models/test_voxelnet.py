@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -193,7 +194,9 @@ class TestOpenPcdet:
         network, path = _network(7), tmp_path / "second.pth"
         path.write_bytes(openpcdet_bytes(network))
         state = torch.load(path, weights_only=True)["model_state"]
-        for content in ({"model_state": {**state, "dense_head.weight": torch.ones(1)}, "epoch": 80}, state):
+        rates = {"param_groups": [{"lr": np.float64(0.003), "betas": (np.float64(0.95), 0.99)}]}
+        whole = {"model_state": {**state, "dense_head.weight": torch.ones(1)}, "epoch": 80, "optimizer_state": rates}
+        for content in (whole, state):
             torch.save(content, path)
             student = load_backbone(path, TINY, torch.device("cpu"))
             for name, value in network.state_dict().items():

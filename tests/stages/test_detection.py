@@ -255,6 +255,10 @@ def test_a_detector_s_classes_are_the_benchmark_s():
             usual.with_(detector=usual.detector.with_(head=usual.detector.head.with_(classes=names)))
     with pytest.raises(UsageError, match="unknown class Cars"):
         usual.with_(sampling=ObjectSampling(up_to=(("Cars", 3),)))
+    with pytest.raises(UsageError, match="sampling is of Van, the detector of Car, Pedestrian, Cyclist"):
+        usual.with_(sampling=ObjectSampling(up_to=(("Van", 3),)))
+    with pytest.raises(UsageError, match="named twice in Car, Car"):
+        usual.with_(sampling=ObjectSampling(up_to=(("Car", 3), ("Car", 4))))
 
 
 def test_costs_and_repair_know_these_stages(runner, root):
@@ -398,15 +402,18 @@ def test_the_benchmark_s_test_part_gets_result_files_alone(runner, root, tmp_pat
 @pytest.mark.parametrize(
     ("labelled", "scored", "warned"),
     [
-        ("train", "val", False),
-        ("train", "train", True),
-        ("train", "all", True),
-        ("all", "val", True),
-        ("val", "val", True),
+        ("train", "paper val", False),
+        ("train", "paper train", True),
+        ("train", "paper all", True),
+        ("all", "paper val", True),
+        ("val", "paper val", True),
+        ("train", "parametrize train", True),  # the same frames by another name
+        ("train", "parametrize val", False),
     ],
 )
 def test_a_score_on_frames_that_were_labelled_is_warned_of(runner, root, capsys, labelled, scored, warned):
-    again(runner).run(score(root, tune(root, steps=1, split=labelled), split=scored))
+    splits, split = scored.split()
+    again(runner).run(score(root, tune(root, steps=1, split=labelled), splits=splits, split=split))
     assert ("it may have seen the answers" in capsys.readouterr().err) == warned
 
 

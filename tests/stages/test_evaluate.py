@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from hvd.datasets.prepared import part_path, write_frames, write_labels
+from hvd.errors import CheckFailedError
 from stages import evaluate
 from stages.specs import EvalConfig
 from tests.datasets.two_frames import frame
@@ -59,6 +60,16 @@ def test_odd_points_are_of_the_commonest_class_and_counted(tmp_path: Path, monke
     share = round(100 / CLASSES, 4)  # the other classes are nowhere, and count as 0
     assert metrics["miou"] == share
     assert metrics["by_range"] == {"0-20 m": share, "20-40 m": share, "40+ m": share}
+
+
+def test_scores_that_are_not_finite_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NaN would be class 0."""
+
+    def broken(feature: Tensor) -> Tensor:
+        return torch.tensor([[0.0, np.nan]]).expand(len(feature), 2)
+
+    with pytest.raises(CheckFailedError, match="scores are not finite"):
+        bands(tmp_path, monkeypatch, np.zeros((3, 4)), broken)
 
 
 def test_absent_classes_count_as_each_benchmark_says() -> None:

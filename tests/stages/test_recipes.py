@@ -89,7 +89,7 @@ def test_a_config_holds_only_what_can_matter():
 
 
 def test_paper_numbers():
-    """The figures of method.md, sections 3 to 6, that a typo would change unseen."""
+    """The paper's figures that a typo would change unseen."""
     pretrain = RECIPES["paper"]().pretrain
     assert pretrain.bev is not None
     assert pretrain.bev.depth_bins.count == 118
