@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from hvd.errors import InputError
 from hvd.world import nuscenes_writer
 from hvd.world.build import write_world
 from hvd.world.config import WorldConfig, smoke_world
@@ -62,17 +61,6 @@ def test_goes_on_after_a_stop_and_keeps_what_was_done(tmp_path: Path, monkeypatc
     write(config, stopped, workers=1)
     assert len(resumed) == 1
     assert _digests(stopped) == _digests(whole)
-
-
-def test_an_unfinished_world_of_another_config_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stop(*job: object) -> object:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(nuscenes_writer, "write_drive", stop)
-    with pytest.raises(KeyboardInterrupt):
-        write(_tiny(5), tmp_path, workers=1)
-    with pytest.raises(InputError, match="another config"):
-        write(_tiny(6), tmp_path, workers=1)
 
 
 def test_splits(nuscenes_root: Path) -> None:
