@@ -144,6 +144,7 @@ def mini() -> Recipe:
     # Rates are the best of the students of both views, docs/results/tuning.md; steps were set once, and not searched.
     nuscenes = (("5%", 200, 2.0), ("10%", 300, 2.0), ("100%", 600, 1.0))
     semkitti = (("1%", None, 2.0), ("5%", 200, 1.0), ("10%", 300, 2.0), ("100%", 600, 1.0))
+    kitti = (("5%", None, 1.0), ("10%", None, 2.0), ("20%", None, 1.0))
     return Recipe(
         world=_worlds(),
         frames=FramesConfig(dataset="nuscenes", depth_height=height // 4, depth_width=width // 4),
@@ -194,7 +195,7 @@ def mini() -> Recipe:
                 sampling=ObjectSampling(up_to=(("Car", 8), ("Pedestrian", 6), ("Cyclist", 6))),
             ),
         ),
-        by_labels=LabelFractions(nuscenes=_fractions(nuscenes), semkitti=_fractions(semkitti)),
+        by_labels=LabelFractions(nuscenes=_fractions(nuscenes), semkitti=_fractions(semkitti), kitti=_fractions(kitti)),
         table=TableRecipe(semkitti_steps=60),  # docs/decisions/0006
         probe=Finetunes(
             nuscenes=FinetuneConfig(dataset="nuscenes", **probe),
