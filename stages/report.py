@@ -103,6 +103,7 @@ def curves(values: Values, data: str) -> "Figure":
         axes.errorbar(list(found), [p.mean for p in middle], widths, marker="o", capsize=3, label=row)
     axes.set_xscale("log")
     axes.set_xticks(list(shares), [f"{share}%" for share in shares])
+    axes.minorticks_off()
     axes.set_xlabel("labelled part of the training data")
     _finish(axes, "mIoU (KITTI-like: mAP), %")
     return figure
