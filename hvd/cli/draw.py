@@ -156,8 +156,10 @@ def find_images(store: "Store", item: "Artifact") -> "Artifact":
 
 def prep_again(item: "Artifact") -> str:
     """The command that prepares all of the data behind the frames `item`."""
-    config, root = item.key_inputs["config"], item.details["sources"].get("data", "world")  # the world is an artifact
-    options = {"--recipe": item.details["recipe"], "--root": root, "--version": config.get("version")}
+    config, root = item.key_inputs["config"], item.details["sources"].get("data")
+    options = {"--recipe": item.details["recipe"], "--root": root or "world"}  # the world is an artifact
+    if root:
+        options["--version"] = config.get("version")  # the world has none to ask for
     flags = {"--full-hash": item.details.get("full_hash"), "--skip-bad": config.get("skip_bad")}
     words = [word for pair in options.items() if pair[1] for word in pair] + [name for name in flags if flags[name]]
     return shlex.join(["hvd", "prep", config["dataset"], *words])

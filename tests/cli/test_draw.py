@@ -1,6 +1,8 @@
 """`hvd draw` on small frames artifacts: which frame, which images, which errors."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from PIL import Image
 
 from cache.artifact import Artifact
 from cache.store import Store
-from hvd.cli.draw import arrange
+from hvd.cli.draw import arrange, prep_again
 from hvd.datasets.prepared import Frame, part_path, write_arrays, write_frames
 from hvd.drawing import DEPTH, HEIGHT
 from hvd.geometry.camera import Pairs
@@ -170,3 +172,20 @@ def test_cameras_are_arranged_as_they_surround_the_car() -> None:
     }
     order = [list(names)[k] for k in arrange(make_frame("t", 5.0, list(names.values())))]
     assert order == ["FRONT_LEFT", "FRONT", "FRONT_RIGHT", "BACK_LEFT", "BACK", "BACK_RIGHT"]
+
+
+@pytest.mark.parametrize(
+    ("sources", "config", "details", "command"),
+    [
+        ({}, {"version": "v1.0-world"}, {}, "--root world"),  # the world is asked for no version
+        ({"data": "/d"}, {"version": "v1.0-mini"}, {}, "--root /d --version v1.0-mini"),
+        ({"data": "/d"}, {"skip_bad": True}, {"full_hash": ["data"]}, "--root /d --full-hash --skip-bad"),
+    ],
+)
+def test_the_command_that_prepares_again(sources: Any, config: Any, details: Any, command: str) -> None:
+    """As it was typed, as far as that tells data and settings."""
+    item: Any = SimpleNamespace(
+        key_inputs={"config": {"dataset": "nuscenes", **config}},
+        details={"recipe": "mini", "sources": sources, **details},
+    )
+    assert prep_again(item) == f"hvd prep nuscenes --recipe mini {command}"
